@@ -1,0 +1,30 @@
+"""Generative models of medical images on Keras 3 and TensorFlow: train, measure, serve."""
+
+from keras_medgen import _startup
+
+_startup.check_backend()
+_startup.import_tensorflow()
+
+from keras_medgen import (  # noqa: E402
+    callbacks,
+    data,
+    evaluation,
+    layers,
+    models,
+    networks,
+    ops,
+    serving,
+)
+from keras_medgen._version import __version__  # noqa: E402
+
+__all__ = [
+    "__version__",
+    "callbacks",
+    "data",
+    "evaluation",
+    "layers",
+    "models",
+    "networks",
+    "ops",
+    "serving",
+]

@@ -1,0 +1,90 @@
+"""Images and curves as PNG files."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from keras_medgen._files import written_whole
+
+GAP = 2  # pixels between the images of a grid
+SMALLEST_CELL = 96  # smaller images are enlarged by whole factors until they are this wide
+
+
+def save_grid(path: str | Path, images: np.ndarray, columns: int) -> None:
+    """Writes images as one PNG, row by row.
+
+    Args:
+        path: of the PNG.
+        images: (n, height, width, channels) in [0, 1]; of 2 or 4 channels the first is shown.
+        columns: images in a row.
+    """
+    height, width, channels = images.shape[1:]
+    pixels = to_uint8(images if channels in (1, 3) else images[..., :1])
+    factor = max(1, -(-SMALLEST_CELL // max(height, width)))
+    pixels = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
+    height, width = height * factor, width * factor
+    rows = -(-len(pixels) // columns)
+    grid = np.full(
+        (rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, pixels.shape[-1]),
+        255,
+        np.uint8,
+    )
+    for i, image in enumerate(pixels):
+        top, left = (i // columns) * (height + GAP) + GAP, (i % columns) * (width + GAP) + GAP
+        grid[top : top + height, left : left + width] = image
+    with written_whole(path) as file:
+        as_picture(grid).save(file)
+
+
+def save_reconstructions(
+    path: str | Path, images: np.ndarray, reconstructions: np.ndarray, columns: int = 8
+) -> None:
+    """Writes rows of images, each row above the row of their reconstructions, as one PNG.
+
+    Args:
+        path: of the PNG.
+        images: (n, height, width, channels) in [0, 1].
+        reconstructions: as `images`.
+        columns: images in a row.
+    """
+    rows = []
+    for start in range(0, len(images), columns):
+        part = slice(start, start + columns)
+        missing = columns - len(images[part])
+        blank = np.ones((missing, *images.shape[1:]), images.dtype)
+        rows += [images[part], blank, reconstructions[part], blank]
+    save_grid(path, np.concatenate(rows), columns)
+
+
+def save_curves(path: str | Path, history: dict[str, list[float]]) -> None:
+    """Writes each term of a training history, and its validation, against the epochs as a PNG.
+
+    Args:
+        path: of the PNG.
+        history: from a name to its value at each epoch; `val_` names the validation of a term.
+    """
+    from matplotlib.figure import Figure  # slow to import
+
+    terms = [name for name in history if not name.startswith("val_")]
+    figure = Figure(figsize=(4 * len(terms), 3), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms, strict=True):
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            if key in history:
+                epochs = range(1, len(history[key]) + 1)
+                axes.plot(epochs, history[key], label=label, marker=".")
+        axes.set(title=name.replace("_", " "), xlabel="epoch")
+        axes.locator_params(axis="x", integer=True)
+        axes.legend()
+    with written_whole(path) as file:
+        figure.savefig(file, dpi=120)
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Images in [0, 1] as 8 bits."""
+    return (np.clip(images, 0, 1) * 255).round().astype(np.uint8)
+
+
+def as_picture(pixels: np.ndarray) -> Image.Image:
+    """One image, uint8 (height, width, 1 or 3 channels; of 2 or 4 the first), for Pillow."""
+    return Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])

@@ -1,0 +1,47 @@
+"""`keras-medgen generate`."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from keras_medgen._files import folder_written_whole
+from keras_medgen._pictures import as_picture, save_grid, to_uint8
+from keras_medgen.cli import runs
+
+
+def generate(
+    run: Annotated[Path, typer.Argument(help="Run directory, or a .keras file.")],
+    num: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to make. Default: RUN/images-seed-SEED.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that folder.")] = False,
+):
+    """Draw images from a trained model: a PNG each, a grid of them, and images.npz.
+
+    \b
+    Examples:
+      keras-medgen generate runs/demo
+      keras-medgen generate runs/demo --num 100 --seed 7 --out synthetic
+    """
+    if out is None:
+        out = (run if run.is_dir() else run.parent) / f"images-seed-{seed}"
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists already: choose another --out or --overwrite.")
+    if out.exists() and not (out / "images.npz").is_file():
+        raise FileExistsError(f"{out} holds no generated images; it is left as it is.")
+    model = runs.load_model(run)
+    images = model.generate(num, seed=seed)
+    if out.exists():
+        shutil.rmtree(out)
+    with folder_written_whole(out) as folder:
+        np.savez_compressed(folder / "images.npz", images=images)
+        save_grid(folder / "grid.png", images, columns=min(8, num))
+        if images.shape[-1] in (1, 3):  # a PNG shows grey or RGB; images.npz holds any
+            for i, pixels in enumerate(to_uint8(images)):
+                as_picture(pixels).save(folder / f"image_{i:05d}.png")
+    typer.echo(f"{out}: {num} images of {' x '.join(map(str, model.image_shape))} pixels")

@@ -1,0 +1,70 @@
+"""Where the command line starts, and where its errors end."""
+
+import os
+import sys
+
+import typer
+from typer.exceptions import TyperException
+
+from keras_medgen._version import __version__
+from keras_medgen.cli import export, generate, train
+
+app = typer.Typer(
+    name="keras-medgen",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Generative models of medical images: train, sample and export from the command line.\n\n"
+    "Start with: keras-medgen demo",
+)
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    verbose: bool = typer.Option(
+        False, "--verbose", help="With any command: TensorFlow's messages and full tracebacks."
+    ),
+):
+    if version:
+        typer.echo(f"keras-medgen {__version__}")
+        raise typer.Exit
+
+
+app.command()(train.demo)
+app.command()(train.train)
+app.command()(generate.generate)
+app.command()(export.export)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command and exits: 0, or 2 after one sentence on stderr.
+
+    Args:
+        arguments: as in `sys.argv[1:]`, the default.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verbose = "--verbose" in arguments
+    # Taken out here, it may stand before or after the name of the command.
+    arguments = [argument for argument in arguments if argument != "--verbose"]
+    try:
+        code = app(arguments, prog_name="keras-medgen", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("stopped. The same command takes up an interrupted training where it was.")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output, `head` say, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except TyperException as error:
+        _say(error.format_message())
+        sys.exit(2)
+    except (ValueError, OSError, ImportError) as error:
+        if verbose:
+            raise
+        _say(str(error))
+        sys.exit(2)
+    sys.exit(code or 0)
+
+
+def _say(message: str) -> None:
+    print("keras-medgen:", " ".join(message.split()), file=sys.stderr)

@@ -1,0 +1,6 @@
+"""Layers that Keras lacks, or has in a slower form."""
+
+from keras_medgen.layers.calibrated_gaussian import CalibratedGaussian
+from keras_medgen.layers.group_normalization import GroupNormalization
+
+__all__ = ["CalibratedGaussian", "GroupNormalization"]

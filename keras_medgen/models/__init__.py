@@ -1,0 +1,6 @@
+"""The trainable models."""
+
+from keras_medgen.models.base import GenerativeModel
+from keras_medgen.models.vae import VAE
+
+__all__ = ["VAE", "GenerativeModel"]

@@ -1,0 +1,291 @@
+"""What every generative model shares: batches, optimizers, steps, logs and sampling."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_medgen.models.batches import OUTSIDE_MESSAGE, checked_images, unpack
+from keras_medgen.ops import distribution
+from keras_medgen.ops.random import normal, normal_rows
+
+GENERATE_BATCH = 32  # images are always made so many at a time: see `generate`
+INFERENCE_BATCH = 256
+
+
+class GenerativeModel(keras.Model):
+    """Base of the trainable models.
+
+    A subclass names its `loss_terms`, says in `networks` which sub-networks each optimizer moves,
+    states their losses in `compute_losses`, and makes images of noise in `images_from_noise`.
+
+    Args:
+        image_shape: (height, width, channels).
+        noise_shape: shape of the noise that one image is made of.
+        seed: of the training noise. The initial weights have their seeds from the subclass.
+    """
+
+    loss_terms = ("loss",)
+
+    def __init__(self, image_shape, noise_shape, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.image_shape = tuple(int(n) for n in image_shape)
+        self.noise_shape = tuple(noise_shape)
+        self.seed = seed
+        self._trackers = {name: keras.metrics.Mean(name=name) for name in self.loss_terms}
+        self._functions = {}
+        self._example_source = None
+        self.built = True  # the sub-networks are, from construction
+
+    # What a model states.
+
+    def networks(self):
+        """A dict from the name of an optimizer to the list of the networks that it moves."""
+        raise NotImplementedError
+
+    def compute_losses(self, batch, training):
+        """The losses of one batch.
+
+        Args:
+            batch: dict of `images`, float32 in [0, 1], and what else the data set has.
+            training: bool.
+
+        Returns:
+            Two dicts of float32 (batch,): from the name of each optimizer to the loss that it
+            minimises, and from each of `loss_terms` to what is logged.
+        """
+        raise NotImplementedError
+
+    def images_from_noise(self, noise):
+        """Images, float32 (n, height, width, channels) in [0, 1], of noise (n, *noise_shape)."""
+        raise NotImplementedError
+
+    # Optimizers.
+
+    def _compile(self, optimizers, **kwargs):
+        """Sets every optimizer as the attribute of its name, built; see `keras.Model.compile`."""
+        optimizers = {name: self._optimizer(name, given) for name, given in optimizers.items()}
+        # Keras' own compile makes an optimizer if it gets none, and callbacks read
+        # `model.optimizer`: it gets the first of ours.
+        super().compile(optimizer=next(iter(optimizers.values())), **kwargs)
+        for name, optimizer in optimizers.items():
+            setattr(self, name, optimizer)
+            # Unbuilt at the first trace, a loss scale is baked in as a constant; unbuilt at
+            # load, the optimizer's state is skipped.
+            optimizer.build(self._variables_of(name))
+        self._optimizer_names = list(optimizers)
+        self._compile_arguments = kwargs
+
+    def _optimizer(self, name, given):
+        if given == "auto":
+            given = self.default_optimizer(name)
+        optimizer = keras.optimizers.get(given)
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if self.dtype_policy.compute_dtype == "float16" and not scaled:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        return optimizer
+
+    def default_optimizer(self, name):
+        """The optimizer that "auto" stands for under that name."""
+        raise NotImplementedError
+
+    def get_compile_config(self):
+        """The optimizers and the other arguments of `compile`."""
+        if not self.compiled:
+            return None
+        optimizers = {
+            name: keras.saving.serialize_keras_object(getattr(self, name))
+            for name in self._optimizer_names
+        }
+        return {**optimizers, **self._compile_arguments}
+
+    def compile_from_config(self, config):
+        """Compiles with what `get_compile_config` returned."""
+        self.compile(
+            **{
+                name: keras.saving.deserialize_keras_object(value)
+                if isinstance(value, dict)
+                else value
+                for name, value in config.items()
+            }
+        )
+
+    def _variables_of(self, name):
+        return [v for network in self.networks()[name] for v in network.trainable_variables]
+
+    # Steps.
+
+    def train_step(self, data):
+        """One step of every optimizer, all from the gradients at the weights before the step."""
+        batch = unpack(data, self.image_shape)
+        networks = self.networks()
+        with tf.GradientTape(persistent=len(networks) > 1) as tape:
+            losses, terms = self.compute_losses(batch, training=True)
+            objectives = {
+                name: getattr(self, name).scale_loss(self._objective(loss, networks[name]))
+                for name, loss in losses.items()
+            }
+        gradients = {
+            name: tape.gradient(objective, self._variables_of(name))
+            for name, objective in objectives.items()
+        }
+        for name, gradient in gradients.items():
+            self._apply(getattr(self, name), gradient, self._variables_of(name))
+        return self._log(terms)
+
+    def test_step(self, data):
+        """The losses of a batch, with the same noise for every batch of every evaluation."""
+        batch = unpack(data, self.image_shape)
+        _, terms = self.compute_losses(batch, training=False)
+        return self._log(terms)
+
+    def predict_step(self, data):
+        """What `call` makes of a batch's images."""
+        return self(unpack(data, self.image_shape)["images"], training=False)
+
+    def _objective(self, loss, networks):
+        # Gradients are summed over replicas: each one's share of the mean over the whole batch.
+        share = tf.reduce_sum(loss) / distribution.global_count(loss)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        penalties = [penalty for network in networks for penalty in network.losses]
+        return share + sum(penalties) / replicas if penalties else share
+
+    def _apply(self, optimizer, gradients, variables):
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            # It looks for overflow on each replica alone: where one overflows, all must skip.
+            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
+            overflows = distribution.replica_sum(tf.cast(~finite, tf.float32))
+            gradients = [
+                tf.where(overflows > 0, tf.constant(np.inf, g.dtype), g) for g in gradients
+            ]
+        optimizer.apply(gradients, variables)
+
+    def _log(self, terms):
+        for name in self.loss_terms:
+            self._trackers[name].update_state(terms[name])
+        # Of shape (1,): under several workers Keras reduces logs along their first axis.
+        return {name: tf.reshape(t.result(), (1,)) for name, t in self._trackers.items()}
+
+    @property
+    def metrics(self):
+        """A mean for each of `loss_terms`, reset at each epoch."""
+        return list(self._trackers.values())
+
+    def noise(self, shape, training):
+        """Standard normal noise: new at each training step and replica, repeated by the seed.
+
+        Args:
+            shape: of the noise.
+            training: bool; where False, the noise is the same at every call.
+        """
+        if not training:
+            return normal(shape, tf.stack([self.seed, -1]))
+        seed = tf.stack([self.seed, tf.cast(self.optimizer.iterations, tf.int32)])
+        replica = distribution.replica_id()
+        return normal(shape, tf.random.experimental.stateless_fold_in(seed, replica, alg="philox"))
+
+    # What users call.
+
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+        """Trains the model: as `keras.Model.fit`.
+
+        `x` is a dataset of batch dicts, of images or of (images, labels), or an array of images:
+        float32 in [0, 1] or uint8, (n, height, width, channels). No other targets are needed.
+
+        Raises:
+            ValueError: for images of another shape, or outside [0, 1].
+        """
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # the data set's own affair; Keras warns of True
+        self._example_source = x if validation_data is None else validation_data
+        try:
+            return _with_plain_errors(
+                super().fit, self._checked(x), y, *args, validation_data=validation_data, **kwargs
+            )
+        finally:
+            self._example_source = None
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """The mean of each loss over a data set: as `keras.Model.evaluate`; `x` as for `fit`."""
+        return _with_plain_errors(super().evaluate, self._checked(x), *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """What `call` makes of a data set's images: as `keras.Model.predict`; `x` as for `fit`."""
+        return _with_plain_errors(super().predict, self._checked(x), *args, **kwargs)
+
+    def _checked(self, x):
+        # An array can be looked at before the first step; a data set only as it goes.
+        is_array = isinstance(x, (np.ndarray, tf.Tensor))
+        return checked_images(x, self.image_shape) if is_array else x
+
+    def example_images(self, num):
+        """Up to `num` images of the data that `fit` is at work on, for callbacks to show.
+
+        Returns:
+            float32 (n, height, width, channels) from the validation data if there are any, else
+            from the training data; None outside `fit`, or if these can be read only once.
+        """
+        source = self._example_source
+        if isinstance(source, (tuple, list)):
+            source = source[0]
+        if isinstance(source, tf.data.Dataset):
+            batch = next(iter(source.take(1)))
+            images = unpack(batch, self.image_shape)["images"].numpy()
+        elif isinstance(source, (np.ndarray, tf.Tensor)):
+            images = checked_images(np.asarray(source[:num]), self.image_shape)
+        else:
+            return None
+        return images[:num]
+
+    def generate(self, num, seed=0):
+        """Draws images from the model.
+
+        Args:
+            num: how many.
+            seed: int. Image i depends on `(seed, i)` alone: `generate(16, seed=0)[:4]` equals
+                `generate(4, seed=0)`.
+
+        Returns:
+            np.ndarray float32 (num, height, width, channels) in [0, 1].
+        """
+        if num < 0:
+            raise ValueError(f"num must not be negative. Received: num={num}.")
+        # A convolution may round differently in batches of different sizes. In batches of one
+        # fixed size, the last one cut, an image's pixels depend on nothing but its number.
+        function = self._function("generate", self._generate_rows)
+        images = [np.zeros((0, *self.image_shape), np.float32)]
+        for start in range(0, num, GENERATE_BATCH):
+            images.append(function(tf.constant(seed), tf.constant(start)).numpy())
+        return np.concatenate(images)[:num]
+
+    def _generate_rows(self, seed, start):
+        noise = normal_rows(seed, start + tf.range(GENERATE_BATCH), self.noise_shape)
+        return self.images_from_noise(noise)
+
+    def _function(self, name, python_function):
+        """A compiled function of this model, made at its first use."""
+        if name not in self._functions:
+            self._functions[name] = tf.function(python_function, reduce_retracing=True)
+        return self._functions[name]
+
+    def _in_batches(self, name, python_function, array):
+        """Applies a function of a batch, returning a tensor or a dict of them, to an array."""
+        function = self._function(name, python_function)
+        starts = range(0, max(len(array), 1), INFERENCE_BATCH)  # once for an empty array too
+        parts = [function(tf.constant(array[i : i + INFERENCE_BATCH])) for i in starts]
+        return tf.nest.map_structure(lambda *tensors: tf.concat(tensors, 0).numpy(), *parts)
+
+
+def _with_plain_errors(function, *args, **kwargs):
+    """Calls Keras, and says a failed check of the images as the ValueError that it is."""
+    try:
+        return function(*args, **kwargs)
+    except tf.errors.InvalidArgumentError as error:
+        if OUTSIDE_MESSAGE in error.message:
+            raise ValueError(
+                f"{OUTSIDE_MESSAGE}, without NaN, or be uint8: a batch does not. "
+                "Divide by their largest possible value first."
+            ) from None
+        if "is not compatible with expected shape" in error.message:
+            line = next(line for line in error.message.split("\n") if "not compatible" in line)
+            raise ValueError(f"images must be of the model's image_shape. Received: {line}") from None
+        raise

@@ -1,0 +1,139 @@
+"""Convolutional encoders and decoders for images of any side from 16 to 256."""
+
+import itertools
+
+import keras
+
+from keras_medgen.layers import GroupNormalization
+
+SMALLEST_SIDE, LARGEST_SIDE = 16, 256
+COARSEST_SIDE = 8  # the images are halved until they are no larger than this
+
+
+def convolutional_encoder(image_shape, latent_dim, width=32, seed=0):
+    """From images to the mean and log-variance of a Gaussian over latents.
+
+    Each stage halves the image (28 -> 14 -> 7; odd sides round up) by a convolution of stride 2
+    and refines it by a residual block; the channels double, up to four times `width`.
+
+    Args:
+        image_shape: (height, width, channels); sides of 16 to 256, 1 to 4 channels.
+        latent_dim: number of latent dimensions.
+        width: channels of the first stage, divisible by 8. Default 32.
+        seed: of the initial weights.
+
+    Returns:
+        A `keras.Model` from images (batch, height, width, channels) to a dict of `mean` and
+        `log_var`, each float32 (batch, latent_dim).
+    """
+    check_image_shape(image_shape)
+    layers = _SeededLayers(seed)
+    images = keras.Input(image_shape, name="images")
+    x = images
+    for channels in _stage_widths(image_shape, width):
+        x = layers.convolution(channels, 4, strides=2)(x)
+        x = layers.residual_block(x)
+    x = keras.layers.Flatten()(layers.normalised(x))
+    # Small initial log-variances: the first posteriors are all near the prior's width.
+    outputs = {
+        "mean": layers.dense(latent_dim, dtype="float32", name="mean")(x),
+        "log_var": layers.dense(latent_dim, gain=0.1, dtype="float32", name="log_var")(x),
+    }
+    return keras.Model(images, outputs, name="encoder")
+
+
+def convolutional_decoder(image_shape, latent_dim, width=32, seed=0):
+    """From latents to images, the mirror of `convolutional_encoder`.
+
+    Args:
+        image_shape: (height, width, channels); sides of 16 to 256, 1 to 4 channels.
+        latent_dim: number of latent dimensions.
+        width: channels of the encoder's first stage, divisible by 8; the finest stage of the
+            decoder has half as many. Default 32.
+        seed: of the initial weights.
+
+    Returns:
+        A `keras.Model` from latents (batch, latent_dim) to images in [0, 1], float32
+        (batch, height, width, channels).
+    """
+    check_image_shape(image_shape)
+    layers = _SeededLayers(seed)
+    *finer_sides, (rows, columns) = _stage_sides(image_shape)
+    *finer_widths, coarsest = _stage_widths(image_shape, width)
+    latents = keras.Input((latent_dim,), name="latents")
+    x = layers.dense(rows * columns * coarsest)(latents)
+    x = keras.layers.Reshape((rows, columns, coarsest))(x)
+    x = layers.residual_block(x)
+    widths = [max(8, width // 2), *finer_widths]
+    for (rows, columns), channels in zip(finer_sides[::-1], widths[::-1], strict=True):
+        x = layers.transposed_convolution(channels, 4, strides=2)(layers.activation(x))
+        if tuple(x.shape[1:3]) != (rows, columns):  # one too many where the side is odd
+            x = keras.layers.Cropping2D(((0, x.shape[1] - rows), (0, x.shape[2] - columns)))(x)
+        if (rows, columns) != tuple(image_shape[:2]):
+            x = layers.residual_block(x)
+    images = layers.convolution(image_shape[2], 3, activation="sigmoid", dtype="float32")(
+        layers.activation(x)
+    )
+    return keras.Model(latents, images, name="decoder")
+
+
+def check_image_shape(image_shape):
+    """Raises ValueError unless these networks are made for images of that shape."""
+    shape = tuple(image_shape)
+    if (
+        len(shape) != 3
+        or not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in shape[:2])
+        or not 1 <= shape[2] <= 4
+    ):
+        raise ValueError(
+            f"image_shape must be (height, width, channels) with sides of {SMALLEST_SIDE} to "
+            f"{LARGEST_SIDE} and 1 to 4 channels. Received: image_shape={shape}."
+        )
+
+
+def _stage_sides(image_shape):
+    """(height, width) of the image and after each stage: [(28, 28), (14, 14), (7, 7)]."""
+    sides = [tuple(image_shape[:2])]
+    while max(sides[-1]) > COARSEST_SIDE:
+        sides.append(tuple(-(-side // 2) for side in sides[-1]))
+    return sides
+
+
+def _stage_widths(image_shape, width):
+    """Channels after each stage."""
+    return [width * min(2**stage, 4) for stage in range(len(_stage_sides(image_shape)) - 1)]
+
+
+class _SeededLayers:
+    """Makes layers whose initial weights all follow from one seed."""
+
+    def __init__(self, seed):
+        self._seeds = itertools.count(seed * 1000)
+
+    def _initializer(self, gain=1.0):
+        return keras.initializers.VarianceScaling(
+            gain, mode="fan_avg", distribution="uniform", seed=next(self._seeds)
+        )
+
+    def dense(self, units, gain=1.0, **kwargs):
+        return keras.layers.Dense(units, kernel_initializer=self._initializer(gain), **kwargs)
+
+    def convolution(self, filters, size, **kwargs):
+        return keras.layers.Conv2D(
+            filters, size, padding="same", kernel_initializer=self._initializer(), **kwargs
+        )
+
+    def transposed_convolution(self, filters, size, **kwargs):
+        return keras.layers.Conv2DTranspose(
+            filters, size, padding="same", kernel_initializer=self._initializer(), **kwargs
+        )
+
+    def activation(self, x):
+        return keras.layers.Activation("silu")(x)
+
+    def normalised(self, x):
+        return self.activation(GroupNormalization()(x))
+
+    def residual_block(self, x):
+        change = self.convolution(x.shape[-1], 3)(self.normalised(x))
+        return keras.layers.Add()([x, change])

@@ -1,0 +1,61 @@
+"""Fixtures that every test can use."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+# Before the first operation: two devices, for the tests of replicas.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+import keras  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _clean_keras():
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.backend.clear_session()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def test_data():
+    """The folder of real data sets; the test is skipped where there is none."""
+    folder = os.environ.get("KERAS_MEDGEN_TEST_DATA")
+    if not folder:
+        pytest.skip("KERAS_MEDGEN_TEST_DATA is unset")
+    assert Path(folder).is_dir(), f"KERAS_MEDGEN_TEST_DATA names no folder: {folder}"
+    return Path(folder)
+
+
+@pytest.fixture
+def write_npz(tmp_path):
+    """Writes arrays to a file and returns its path."""
+
+    def write(name="scans.npz", **arrays):
+        path = tmp_path / name
+        np.savez(path, **arrays)
+        return path
+
+    return write
+
+
+def blobs(rng, count, shape=(16, 16, 1)):
+    """Images with something to learn: a bright spot whose place and size vary, uint8."""
+    height, width, channels = shape
+    y, x = np.mgrid[:height, :width]
+    centres = rng.uniform(0.25, 0.75, (count, 2)) * (height, width)
+    sizes = rng.uniform(2, 4, count)
+    squared = (y - centres[:, :1, None]) ** 2 + (x - centres[:, 1:, None]) ** 2
+    spots = np.exp(-squared / (2 * sizes[:, None, None] ** 2))
+    images = 30 + 200 * spots + rng.normal(0, 3, spots.shape)
+    return np.repeat(images.clip(0, 255).astype(np.uint8)[..., None], channels, axis=-1)
