@@ -67,6 +67,7 @@ def save_curves(path: str | Path, history: dict[str, list[float]]) -> None:
     from matplotlib.figure import Figure  # slow to import
 
     terms = [name for name in history if not name.startswith("val_")]
+    terms.sort(key=lambda name: name != "loss")  # the total first, the others as they came
     figure = Figure(figsize=(4 * len(terms), 3), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms, strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):

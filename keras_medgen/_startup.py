@@ -66,7 +66,7 @@ def quiet_native_stderr():
 def import_tensorflow() -> None:
     """Imports TensorFlow and Keras: without their start-up lines if this is the command."""
     if not is_quiet_command(sys.argv):
-        import keras  # noqa: F401
+        import keras
 
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

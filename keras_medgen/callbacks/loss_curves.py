@@ -38,8 +38,10 @@ class LossCurves(keras.callbacks.Callback):
 
 
 def read_history(path: str | Path) -> dict[str, list[float]]:
-    """Reads a history.csv: from the name of each column but `epoch` to its values, by epoch."""
+    """Reads a history.csv: from the name of each term to its values, by epoch."""
     header, *lines = Path(path).read_text().splitlines()
     rows = [line.split(",") for line in lines]
-    columns = enumerate(header.split(","))
-    return {name: [float(row[i]) for row in rows] for i, name in columns if name != "epoch"}
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(header.split(","))}
+    del columns["epoch"]
+    # Keras writes "NA" for the validation that a training did not have.
+    return {name: list(map(float, v)) for name, v in columns.items() if "NA" not in v}

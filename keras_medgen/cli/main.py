@@ -9,6 +9,8 @@ from typer.exceptions import TyperException
 from keras_medgen._version import __version__
 from keras_medgen.cli import export, generate, train
 
+INTERRUPTED = 130  # what Typer makes of Ctrl-C
+
 app = typer.Typer(
     name="keras-medgen",
     no_args_is_help=True,
@@ -19,16 +21,26 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool):
+    if wanted:
+        typer.echo(f"keras-medgen {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Print the version and exit.",
+    ),
     verbose: bool = typer.Option(
         False, "--verbose", help="With any command: TensorFlow's messages and full tracebacks."
     ),
 ):
-    if version:
-        typer.echo(f"keras-medgen {__version__}")
-        raise typer.Exit
+    pass
 
 
 app.command()(train.demo)
@@ -49,9 +61,6 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = [argument for argument in arguments if argument != "--verbose"]
     try:
         code = app(arguments, prog_name="keras-medgen", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        _say("stopped. The same command takes up an interrupted training where it was.")
-        sys.exit(130)
     except BrokenPipeError:  # the reader of our output, `head` say, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -63,6 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _say(str(error))
         sys.exit(2)
+    if code == INTERRUPTED:
+        _say("stopped. The same command takes up an interrupted training where it was.")
     sys.exit(code or 0)
 
 

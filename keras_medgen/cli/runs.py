@@ -89,8 +89,11 @@ def load_model(run: Path) -> GenerativeModel:
     """
     file = run / MODEL if run.is_dir() else run
     if not file.is_file():
-        raise FileNotFoundError(f"There is no {MODEL} in {run}." if run.is_dir() else
-                                f"There is no run directory or .keras file {run}.")
+        raise FileNotFoundError(
+            f"There is no {MODEL} in {run}."
+            if run.is_dir()
+            else f"There is no run directory or .keras file {run}."
+        )
     if file.suffix != ".keras":
         raise ValueError(f"{file} is not a run directory or a .keras file.")
     try:

@@ -20,6 +20,7 @@ from keras_medgen.cli import runs
 
 SAMPLES = 64
 RECONSTRUCTIONS = 32
+STEPS_PER_EXECUTION = 8  # between two returns to Python: a tenth faster on small images
 DEMO_SECONDS = 100  # of training, so that with the rest it stays within two minutes
 
 
@@ -54,10 +55,10 @@ class Settings:
     image_size: int | None = None
     channels: int | None = None
     resize: str = "pad"
-    batch_size: int = 32
+    batch_size: int = 64
     latent_dim: int = 64
     kl_weight: float = 3.0
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     epochs: int = 20
     max_minutes: float | None = None
     precision: str = "float32"
@@ -83,25 +84,24 @@ def train(
     channels: Annotated[
         int | None, typer.Option(help="1 for grey, 3 for RGB. Default: as they are.")
     ] = None,
-    resize: Annotated[
-        Resize, typer.Option(help="How images get to --image-size.")
-    ] = Resize.pad,
+    resize: Annotated[Resize, typer.Option(help="How images get to --image-size.")] = Resize.pad,
     latent_dim: Annotated[int, typer.Option(min=1)] = DEFAULTS.latent_dim,
     kl_weight: Annotated[
         float,
         typer.Option(min=0, help="More: better samples. Less: sharper reconstructions."),
     ] = DEFAULTS.kl_weight,
     learning_rate: Annotated[
-        float, typer.Option(min=0, help="At the start; it falls to 0 along a cosine.")
+        float, typer.Option(min=1e-8, help="At the start; it falls to 0 along a cosine.")
     ] = DEFAULTS.learning_rate,
     precision: Annotated[Precision, typer.Option(help="Keras dtype policy.")] = Precision.float32,
     max_minutes: Annotated[
-        float | None, typer.Option(help="End the training by the clock, after a whole epoch.")
+        float | None,
+        typer.Option(min=1e-3, help="End the training by the clock, after a whole epoch."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")] = False,
 ):
-    """Train a model and leave a run directory: model, curves, samples, metrics and export.
+    r"""Train a model and leave a run directory: model, curves, samples, metrics and export.
 
     \b
     Examples:
@@ -138,7 +138,7 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ):
-    """Train a VAE on patches of a real fundus photograph, in two minutes and with no download.
+    r"""Train a VAE on patches of a real fundus photograph, in two minutes and with no download.
 
     \b
     Examples:
@@ -148,7 +148,8 @@ def demo(
     settings = Settings(
         data="retina_patches",
         image_size=64,
-        epochs=6,
+        batch_size=32,
+        epochs=4,
         max_minutes=DEMO_SECONDS / 60,
         seed=seed,
     )
@@ -187,12 +188,12 @@ def run_training(settings: Settings, out: Path, overwrite: bool) -> None:
     schedule = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate, decay_steps=settings.epochs * len(images.train)
     )
-    model.compile(model.default_optimizer("optimizer", schedule))
+    model.compile(
+        model.default_optimizer("optimizer", schedule), steps_per_execution=STEPS_PER_EXECUTION
+    )
 
     recorded = {**dataclasses.asdict(settings), "data": Path(settings.data).name}
-    run = runs.RunDirectory(
-        out, {**recorded, "sha256": images.provenance["sha256"]}, overwrite
-    )
+    run = runs.RunDirectory(out, {**recorded, "sha256": images.provenance["sha256"]}, overwrite)
     done = run.begin()
     counts = images.provenance["counts"]
     typer.echo(
@@ -267,9 +268,7 @@ def _measure(model, images, seed, run) -> None:
         {f"test_{name}": value for name, value in {**losses, **quality}.items()},
     )
     shown = np.linspace(0, len(originals) - 1, min(RECONSTRUCTIONS, len(originals))).astype(int)
-    save_reconstructions(
-        run.path / runs.RECONSTRUCTIONS, originals[shown], reconstructions[shown]
-    )
+    save_reconstructions(run.path / runs.RECONSTRUCTIONS, originals[shown], reconstructions[shown])
     save_grid(run.path / runs.SAMPLES, model.generate(SAMPLES, seed=seed), columns=8)
 
 

@@ -55,9 +55,7 @@ def load(
         print(batch["images"].shape)  # (64, 64, 64, 3)
     ```
     """
-    _check_arguments(
-        image_size, batch_size, channels, resize, validation_fraction, test_fraction
-    )
+    _check_arguments(image_size, batch_size, channels, resize, validation_fraction, test_fraction)
     fractions = {"val": validation_fraction, "test": test_fraction}
     name = str(source)
     if name in PICTURES:
@@ -102,9 +100,7 @@ def _existing_npz(name: str) -> Path:
     return path
 
 
-def _check_arguments(
-    image_size, batch_size, channels, resize, validation_fraction, test_fraction
-):
+def _check_arguments(image_size, batch_size, channels, resize, validation_fraction, test_fraction):
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be positive. Received: image_size={image_size}.")
     if batch_size < 1:
@@ -112,9 +108,7 @@ def _check_arguments(
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be None, 1 or 3. Received: channels={channels}.")
     if resize not in ("pad", "crop", "stretch"):
-        raise ValueError(
-            f'resize must be "pad", "crop" or "stretch". Received: resize={resize!r}.'
-        )
+        raise ValueError(f'resize must be "pad", "crop" or "stretch". Received: resize={resize!r}.')
     for name, fraction in (
         ("validation_fraction", validation_fraction),
         ("test_fraction", test_fraction),

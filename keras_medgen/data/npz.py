@@ -54,6 +54,7 @@ def read_npz(path: Path, fractions: dict[str, float], seed: int) -> Found:
     preprocessing = []
     groups = next((arrays[f"train_{g}"] for g in GROUPS if f"train_{g}" in arrays), None)
     rng = np.random.default_rng(seed)
+    whole = len(splits["train"]["images"])  # both fractions are shares of it
     total = sum(len(split["images"]) for split in splits.values())
     for name in ("test", "val"):
         if name in splits:
@@ -62,9 +63,11 @@ def read_npz(path: Path, fractions: dict[str, float], seed: int) -> Found:
         if count < 2:
             raise ValueError(f"{path.name} gives {total} images; too few to split.")
         try:
-            chosen = split_off(count, fractions[name], rng, groups)
+            chosen = split_off(count, fractions[name] * whole / count, rng, groups)
         except ValueError as error:
-            raise ValueError(f"{path.name} has no {name} split and cannot be cut: {error}") from None
+            raise ValueError(
+                f"{path.name} has no {name} split and cannot be cut: {error}"
+            ) from None
         splits[name] = {key: array[chosen] for key, array in splits["train"].items()}
         splits["train"] = {key: array[~chosen] for key, array in splits["train"].items()}
         groups = None if groups is None else groups[~chosen]
@@ -91,7 +94,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path.name} cannot be read as an .npz of plain arrays ({error})."
         ) from None
@@ -109,8 +112,7 @@ def _images(images: np.ndarray, key: str, file: str) -> np.ndarray:
         return images
     if not np.issubdtype(images.dtype, np.floating):
         raise ValueError(
-            f"{file}: {key} must be uint8, or floating point in [0, 1]. "
-            f"Received: {images.dtype}."
+            f"{file}: {key} must be uint8, or floating point in [0, 1]. Received: {images.dtype}."
         )
     if not np.isfinite(images).all():
         share = np.mean(~np.isfinite(images))

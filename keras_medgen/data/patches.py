@@ -50,8 +50,8 @@ def cut_patches(name: str, side: int, fractions: dict[str, float], seed: int) ->
     """Cuts square patches at the photograph's own resolution.
 
     The photograph is divided into blocks of about two patches a side, and each block belongs to
-    one split; within a block the patches overlap (one starts every eighth of a side, or every 8 pixels), across
-    blocks no two share a pixel.
+    one split; within a block the patches overlap (one starts every eighth of a side, or every 8
+    pixels), across blocks no two share a pixel.
 
     Args:
         name: a key of `PICTURES`.
@@ -68,9 +68,7 @@ def cut_patches(name: str, side: int, fractions: dict[str, float], seed: int) ->
     source = PICTURES[name]
     picture = source.read()
     if side < SMALLEST_PATCH:
-        raise ValueError(
-            f"{name}: image_size must be at least {SMALLEST_PATCH}. Received: {side}."
-        )
+        raise ValueError(f"{name}: image_size must be at least {SMALLEST_PATCH}. Received: {side}.")
     # Sums over any patch of the pixels that are not tissue, from one cumulative table.
     outside = np.pad(~source.tissue(picture), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
 
@@ -101,9 +99,7 @@ def cut_patches(name: str, side: int, fractions: dict[str, float], seed: int) ->
         )
 
     splits = {
-        split: {
-            "images": np.stack([picture[y : y + side, x : x + side] for y, x in corners])
-        }
+        split: {"images": np.stack([picture[y : y + side, x : x + side] for y, x in corners])}
         for split, corners in _assign(blocks, fractions, seed).items()
     }
     return Found(
@@ -138,9 +134,7 @@ def _assign(blocks: list, fractions: dict[str, float], seed: int) -> dict[str, l
     splits = {}
     for waiting, split in ((2, "test"), (1, "val")):  # splits that still need a block after this
         chosen = []
-        while not chosen or (
-            len(chosen) < fractions[split] * total and len(order) > waiting
-        ):
+        while not chosen or (len(chosen) < fractions[split] * total and len(order) > waiting):
             chosen += blocks[order.pop()]
         splits[split] = chosen
     splits["train"] = [corner for block in order for corner in blocks[block]]

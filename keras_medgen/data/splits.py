@@ -24,7 +24,8 @@ def split_off(
     sizes = np.bincount(members)
     if len(sizes) < 2:
         raise ValueError(
-            f"a split needs at least two groups (images, patients or slides). Received: {len(sizes)}."
+            "a split needs at least two groups (images, patients or slides). "
+            f"Received: {len(sizes)}."
         )
     order = rng.permutation(len(sizes))
     # Groups in random order until the next one would overshoot by more than it would bring near.

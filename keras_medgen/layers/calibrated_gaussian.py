@@ -33,9 +33,7 @@ class CalibratedGaussian(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.momentum = momentum
         variable = {"trainable": False, "aggregation": "only_first_replica"}
-        self.variance = self.add_weight(
-            shape=(), initializer="ones", name="variance", **variable
-        )
+        self.variance = self.add_weight(shape=(), initializer="ones", name="variance", **variable)
         self.updates = self.add_weight(
             shape=(), initializer="zeros", dtype="int32", name="updates", **variable
         )

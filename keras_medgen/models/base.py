@@ -270,9 +270,11 @@ class GenerativeModel(keras.Model):
     def _in_batches(self, name, python_function, array):
         """Applies a function of a batch, returning a tensor or a dict of them, to an array."""
         function = self._function(name, python_function)
-        starts = range(0, max(len(array), 1), INFERENCE_BATCH)  # once for an empty array too
-        parts = [function(tf.constant(array[i : i + INFERENCE_BATCH])) for i in starts]
-        return tf.nest.map_structure(lambda *tensors: tf.concat(tensors, 0).numpy(), *parts)
+        # Convolutions on a CPU give an empty batch a wrong shape: it is made of one row, and cut.
+        rows = array if len(array) else np.zeros((1, *array.shape[1:]), array.dtype)
+        starts = range(0, len(rows), INFERENCE_BATCH)
+        parts = [function(tf.constant(rows[i : i + INFERENCE_BATCH])) for i in starts]
+        return tf.nest.map_structure(lambda *t: tf.concat(t, 0).numpy()[: len(array)], *parts)
 
 
 def _with_plain_errors(function, *args, **kwargs):
@@ -287,5 +289,7 @@ def _with_plain_errors(function, *args, **kwargs):
             ) from None
         if "is not compatible with expected shape" in error.message:
             line = next(line for line in error.message.split("\n") if "not compatible" in line)
-            raise ValueError(f"images must be of the model's image_shape. Received: {line}") from None
+            raise ValueError(
+                f"images must be of the model's image_shape. Received: {line}"
+            ) from None
         raise

@@ -81,9 +81,11 @@ class VAE(GenerativeModel):
     def _check_networks(self):
         latents = (None, self.latent_dim)
         expected = {"mean": latents, "log_var": latents}
-        outputs = tf.nest.map_structure(lambda output: tuple(output.shape), self.encoder.output)
+        outputs = keras.tree.map_structure(lambda output: output.shape, self.encoder.output)
         if outputs != expected:
-            raise ValueError(f"encoder must return a dict of shapes {expected}. Received: {outputs}.")
+            raise ValueError(
+                f"encoder must return a dict of shapes {expected}. Received: {outputs}."
+            )
         images = tuple(self.decoder.output_shape)
         if images != (None, *self.image_shape):
             raise ValueError(
@@ -200,8 +202,7 @@ class VAE(GenerativeModel):
         latents = np.asarray(latents, np.float32)
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ValueError(
-                f"latents must be of shape (n, {self.latent_dim}). "
-                f"Received: shape {latents.shape}."
+                f"latents must be of shape (n, {self.latent_dim}). Received: shape {latents.shape}."
             )
         return self._in_batches("decode", self.images_from_noise, latents)
 

@@ -48,8 +48,7 @@ def convolutional_decoder(image_shape, latent_dim, width=32, seed=0):
     Args:
         image_shape: (height, width, channels); sides of 16 to 256, 1 to 4 channels.
         latent_dim: number of latent dimensions.
-        width: channels of the encoder's first stage, divisible by 8; the finest stage of the
-            decoder has half as many. Default 32.
+        width: channels of the finest stage, divisible by 8. Default 32.
         seed: of the initial weights.
 
     Returns:
@@ -64,7 +63,7 @@ def convolutional_decoder(image_shape, latent_dim, width=32, seed=0):
     x = layers.dense(rows * columns * coarsest)(latents)
     x = keras.layers.Reshape((rows, columns, coarsest))(x)
     x = layers.residual_block(x)
-    widths = [max(8, width // 2), *finer_widths]
+    widths = [width, *finer_widths]  # the finest stage has no counterpart in the encoder
     for (rows, columns), channels in zip(finer_sides[::-1], widths[::-1], strict=True):
         x = layers.transposed_convolution(channels, 4, strides=2)(layers.activation(x))
         if tuple(x.shape[1:3]) != (rows, columns):  # one too many where the side is odd

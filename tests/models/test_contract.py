@@ -122,7 +122,7 @@ class TestImagesAreChecked:
         model = make(case)
         spec = tf.TensorSpec((None, None, None, 1), tf.float32)
         data = tf.data.Dataset.from_generator(lambda: iter([images[:, :15]]), output_signature=spec)
-        with pytest.raises(ValueError, match="image_shape.*15"):
+        with pytest.raises(ValueError, match=r"image_shape.*15"):
             model.fit(data, verbose=0)
 
     def test_sample_weights_and_dicts_without_images(self, case, images):
@@ -302,8 +302,12 @@ class TestIsolation:
 
     def test_every_trainable_variable_belongs_to_one_optimizer(self, case):
         model = make(case)
-        moved = [id(v) for networks in model.networks().values() for n in networks
-                 for v in n.trainable_variables]
+        moved = [
+            id(v)
+            for networks in model.networks().values()
+            for n in networks
+            for v in n.trainable_variables
+        ]
         assert sorted(moved) == sorted(id(v) for v in model.trainable_variables)
 
 
@@ -387,9 +391,16 @@ class TestExport:
             np.savez(result, **outputs)
         """
         subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script), path, tmp_path / "in.npz",
-             tmp_path / "out.npz"],
-            check=True, capture_output=True,
+            [
+                sys.executable,
+                "-c",
+                textwrap.dedent(script),
+                path,
+                tmp_path / "in.npz",
+                tmp_path / "out.npz",
+            ],
+            check=True,
+            capture_output=True,
         )
         expected = {"serving_default images": model.decode(latents)}
         if hasattr(model, "encode"):
