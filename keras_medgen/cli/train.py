@@ -148,8 +148,10 @@ def demo(
     settings = Settings(
         data="retina_patches",
         image_size=64,
-        batch_size=32,
-        epochs=4,
+        # Small batches and the plain bound: as many steps, and as much of the vessels, as fit.
+        batch_size=16,
+        kl_weight=1.0,
+        epochs=5,
         max_minutes=DEMO_SECONDS / 60,
         seed=seed,
     )
@@ -235,7 +237,9 @@ def run_training(settings: Settings, out: Path, overwrite: bool) -> None:
 
 
 def _fit(model, images, settings, run, done) -> dict[str, list[float]]:
-    for _ in range(done):  # each epoch has its own order: start with that of the next one
+    # Each iterator over the training images has an order of its own, and Keras makes two an
+    # epoch: a run that goes on starts with the one that would have come next.
+    for _ in range(2 * done):
         iter(images.train)
     history = run.path / runs.HISTORY
     shown = sorted({1, *(round(settings.epochs * part) for part in (0.25, 0.5, 0.75, 1))})
