@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-IMAGES, SIDE, BATCH, LATENT_DIM, KL_WEIGHT = 3200, 28, 64, 64, 3.0
+IMAGES, SIDE, BATCH, LATENT_DIM, KL_WEIGHT = 3200, 28, 64, 64, 5.0
 STEPS_PER_EXECUTION = 8  # as the command line sets it
 WIDTHS = (32, 64)
 WARM_UP_EPOCHS, EPOCHS = 1, 3
@@ -59,7 +59,7 @@ def run_torch():
         def __init__(self, width):
             super().__init__()
             self.change = nn.Sequential(
-                nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
+                nn.GroupNorm(8, width), nn.LeakyReLU(0.2), nn.Conv2d(width, width, 3, padding=1)
             )
 
         def forward(self, x):
@@ -69,10 +69,11 @@ def run_torch():
         def __init__(self):
             super().__init__()
             layers, channels = [], 1
-            for width in WIDTHS:
-                layers += [nn.Conv2d(channels, width, 4, stride=2, padding=1), Residual(width)]
+            for width, blocks in zip(WIDTHS, (2, 0), strict=True):
+                layers.append(nn.Conv2d(channels, width, 4, stride=2, padding=1))
+                layers += [Residual(width) for _ in range(blocks)]
                 channels = width
-            layers += [nn.GroupNorm(8, channels), nn.SiLU(), nn.Flatten()]
+            layers += [nn.GroupNorm(8, channels), nn.LeakyReLU(0.2), nn.Flatten()]
             self.body = nn.Sequential(*layers)
             self.mean = nn.Linear(49 * channels, LATENT_DIM)
             self.log_var = nn.Linear(49 * channels, LATENT_DIM)
@@ -85,13 +86,13 @@ def run_torch():
     decoder = nn.Sequential(
         nn.Linear(LATENT_DIM, 49 * last),
         nn.Unflatten(1, (last, 7, 7)),
-        Residual(last),
-        nn.SiLU(),
+        nn.LeakyReLU(0.2),
         nn.ConvTranspose2d(last, first, 4, stride=2, padding=1),
         Residual(first),
-        nn.SiLU(),
+        Residual(first),
+        nn.LeakyReLU(0.2),
         nn.ConvTranspose2d(first, first, 4, stride=2, padding=1),
-        nn.SiLU(),
+        nn.LeakyReLU(0.2),
         nn.Conv2d(first, 1, 3, padding=1),
         nn.Sigmoid(),
     )

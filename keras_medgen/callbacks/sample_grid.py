@@ -1,5 +1,6 @@
 """Pictures of what a model can do, epoch by epoch."""
 
+import numbers
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,7 +20,8 @@ class SampleGrid(keras.callbacks.Callback):
     Args:
         directory: where to, made if it does not exist.
         images: (n, height, width, channels), float in [0, 1] or uint8, to reconstruct. Default:
-            the first of `fit`'s validation data, or of its training data if it has none.
+            the first of `fit`'s validation data, or of its training data if these are an array;
+            without either there is no grid of reconstructions.
         num: how many samples, and at most how many reconstructions. Default 32.
         epochs: the epochs, counted from 1, after which to write; an int n stands for every n-th.
             Default 1, every epoch.
@@ -46,7 +48,7 @@ class SampleGrid(keras.callbacks.Callback):
         self.directory = Path(directory)
         self.images = None if images is None else images[:num]
         self.num = num
-        self.every = epochs if isinstance(epochs, int) else None
+        self.every = epochs if isinstance(epochs, numbers.Integral) else None
         if self.every is not None and self.every < 1:
             raise ValueError(f"epochs must be positive. Received: epochs={epochs}.")
         self.epochs = frozenset() if self.every else frozenset(epochs)
@@ -54,8 +56,9 @@ class SampleGrid(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Fetches the images to reconstruct."""
+        self._originals = self.images
         if self.images is None and hasattr(self.model, "reconstruct"):
-            self.images = self.model.example_images(self.num)
+            self._originals = self.model.example_images(self.num)
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the grids, if it is their epoch."""
@@ -65,9 +68,9 @@ class SampleGrid(keras.callbacks.Callback):
         columns = min(8, self.num)
         samples = self.model.generate(self.num, seed=self.seed)
         save_grid(self.directory / f"samples_epoch_{number:04d}.png", samples, columns)
-        if self.images is not None:
-            reconstructions = self.model.reconstruct(self.images)
-            originals = np.asarray(self.images).reshape(reconstructions.shape)
+        if self._originals is not None:
+            reconstructions = self.model.reconstruct(self._originals)
+            originals = np.asarray(self._originals).reshape(reconstructions.shape)
             if originals.dtype == np.uint8:
                 originals = originals / np.float32(255)
             save_reconstructions(

@@ -16,7 +16,7 @@ def export(
         int | None, typer.Option(min=1, help="Default: one more than the highest there.")
     ] = None,
 ):
-    r"""Write a trained model as a SavedModel, in the layout that TF Serving expects.
+    """Write a trained model as a SavedModel, in the layout that TF Serving expects.
 
     \b
     Examples:

@@ -21,7 +21,7 @@ def generate(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that folder.")] = False,
 ):
-    r"""Draw images from a trained model: a PNG each, a grid of them, and images.npz.
+    """Draw images from a trained model: a PNG each, a grid of them, and images.npz.
 
     \b
     Examples:

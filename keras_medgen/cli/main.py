@@ -3,6 +3,7 @@
 import os
 import sys
 
+import tensorflow as tf
 import typer
 from typer.exceptions import TyperException
 
@@ -67,13 +68,13 @@ def main(arguments: list[str] | None = None) -> None:
     except TyperException as error:
         _say(error.format_message())
         sys.exit(2)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, MemoryError, tf.errors.OpError) as error:
         if verbose:
             raise
         _say(str(error))
         sys.exit(2)
     if code == INTERRUPTED:
-        _say("stopped. The same command takes up an interrupted training where it was.")
+        _say("stopped. A training goes on from its last whole epoch when given again.")
     sys.exit(code or 0)
 
 

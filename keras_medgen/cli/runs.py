@@ -35,6 +35,7 @@ class RunDirectory:
     """
 
     def __init__(self, out: Path, settings: dict, overwrite: bool):
+        out = out.resolve()  # for "." has no name
         self.out = out
         self.path = out.with_name(f"{out.name}.partial")
         if out.exists():
@@ -42,7 +43,9 @@ class RunDirectory:
                 raise FileExistsError(f"{out} exists already: choose another --out or --overwrite.")
             if not (out / RUN).is_file() and (not out.is_dir() or any(out.iterdir())):
                 raise FileExistsError(f"{out} is not a run directory; it is left as it is.")
-        if self.path.exists() and self._settings() != settings:
+        if self.path.exists() and not (self.path / RUN).exists() and any(self.path.iterdir()):
+            raise FileExistsError(f"{self.path} is no interrupted run; it is left as it is.")
+        if self.path.exists() and read_settings(self.path) != settings:
             if not overwrite:
                 raise FileExistsError(
                     f"{self.path} holds an interrupted run with other settings: delete it, choose "
@@ -50,12 +53,6 @@ class RunDirectory:
                 )
             shutil.rmtree(self.path)
         self.settings = settings
-
-    def _settings(self) -> dict | None:
-        try:
-            return json.loads((self.path / RUN).read_text())["settings"]
-        except (OSError, ValueError, KeyError):  # killed before it was written
-            return None
 
     def begin(self) -> int:
         """Makes the folder, and returns how many epochs of an interrupted run it holds."""
@@ -67,10 +64,17 @@ class RunDirectory:
         except (OSError, ValueError, KeyError):
             return 0
 
+    def abandon(self) -> None:
+        """Removes the folder, unless it holds a whole epoch to go on from."""
+        if not (self.path / BACKUP).exists():
+            shutil.rmtree(self.path)
+
     def write_json(self, name: str, content: dict) -> None:
         """Writes a JSON file of the run."""
         with written_whole(self.path / name) as file:
-            file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            file.write_text(
+                json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            )
 
     def finish(self) -> None:
         """Puts the run in its place."""
@@ -78,6 +82,14 @@ class RunDirectory:
         if self.out.exists():
             shutil.rmtree(self.out)
         self.path.rename(self.out)
+
+
+def read_settings(run: Path) -> dict | None:
+    """The settings of a finished or interrupted run; None where they cannot be read."""
+    try:
+        return json.loads((run / RUN).read_text())["settings"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def load_model(run: Path) -> GenerativeModel:

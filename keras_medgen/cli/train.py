@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import os
 import platform
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -57,7 +58,7 @@ class Settings:
     resize: str = "pad"
     batch_size: int = 64
     latent_dim: int = 64
-    kl_weight: float = 3.0
+    kl_weight: float = 5.0
     learning_rate: float = 1e-3
     epochs: int = 20
     max_minutes: float | None = None
@@ -98,10 +99,10 @@ def train(
         float | None,
         typer.Option(min=1e-3, help="End the training by the clock, after a whole epoch."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of everything random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")] = False,
 ):
-    r"""Train a model and leave a run directory: model, curves, samples, metrics and export.
+    """Train a model and leave a run directory: model, curves, samples, metrics and export.
 
     \b
     Examples:
@@ -136,9 +137,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Run directory; an older demo there is replaced.")] = (
         Path("runs/demo")
     ),
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of everything random.")] = 0,
 ):
-    r"""Train a VAE on patches of a real fundus photograph, in two minutes and with no download.
+    """Train a VAE on patches of a real fundus photograph, in two minutes and with no download.
 
     \b
     Examples:
@@ -155,7 +156,9 @@ def demo(
         max_minutes=DEMO_SECONDS / 60,
         seed=seed,
     )
-    run_training(settings, out, overwrite=True)
+    # An older demo is replaced, any other run is not.
+    older = runs.read_settings(out) or {}
+    run_training(settings, out, overwrite=older.get("max_minutes") == settings.max_minutes)
     typer.echo(
         "\nThree commands to try next:\n"
         f"  keras-medgen generate {out} --num 16 --seed 1 --out {out}-images\n"
@@ -204,7 +207,11 @@ def run_training(settings: Settings, out: Path, overwrite: bool) -> None:
         + (f". Going on from epoch {done}" if done else "")
     )
     started = time.monotonic()
-    history = _fit(model, images, settings, run, done)
+    try:
+        history = _fit(model, images, settings, run, done)
+    except BaseException:
+        run.abandon()
+        raise
     seconds = time.monotonic() - started
 
     _measure(model, images, settings.seed, run)
@@ -242,12 +249,19 @@ def _fit(model, images, settings, run, done) -> dict[str, list[float]]:
     for _ in range(2 * done):
         iter(images.train)
     history = run.path / runs.HISTORY
+    if done:  # without the epoch that was logged but not backed up
+        lines = history.read_text().splitlines(keepends=True)
+        history.write_text("".join(lines[: 1 + done]))
+        if done >= settings.epochs:
+            return callbacks.read_history(history)
     shown = sorted({1, *(round(settings.epochs * part) for part in (0.25, 0.5, 0.75, 1))})
     watchers = [
         keras.callbacks.CSVLogger(history, append=done > 0),
         callbacks.LossCurves(run.path / runs.LOSS, csv=history),
         callbacks.SampleGrid(run.path / runs.PROGRESS, epochs=shown, seed=settings.seed),
-        keras.callbacks.BackupAndRestore(run.path / runs.BACKUP),
+        keras.callbacks.TerminateOnNaN(raise_error=False),
+        # Kept until the run is finished: what follows the training can be interrupted too.
+        keras.callbacks.BackupAndRestore(run.path / runs.BACKUP, delete_checkpoint=False),
     ]
     if settings.max_minutes is not None:
         watchers.append(callbacks.TimeLimit(settings.max_minutes * 60))
@@ -258,7 +272,13 @@ def _fit(model, images, settings, run, done) -> dict[str, list[float]]:
         verbose=1 if sys.stdout.isatty() else 2,  # a bar, or a line an epoch
         callbacks=watchers,
     )
-    return callbacks.read_history(history)
+    losses = callbacks.read_history(history)
+    if not np.isfinite(list(losses.values())).all():
+        shutil.rmtree(run.path / runs.BACKUP, ignore_errors=True)
+        raise ValueError(
+            "the training diverged: its loss is no longer a number. Try a smaller --learning-rate."
+        )
+    return losses
 
 
 def _measure(model, images, seed, run) -> None:
@@ -283,7 +303,7 @@ def _export(model, run) -> float:
     latents = tf.random.stateless_normal((7, *model.noise_shape), seed=(0, 0))
     exported = decode(latents=latents)["images"].numpy()
     difference = float(np.max(np.abs(exported - model.decode(latents))))
-    if difference > 1e-3:
+    if not difference <= 1e-3:
         raise RuntimeError(f"the export differs from the model by {difference:g}.")
     return difference
 

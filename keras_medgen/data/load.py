@@ -126,8 +126,8 @@ def _check_images(splits: dict[str, dict[str, np.ndarray]], name: str):
         images = splits[split_name]["images"]
         if not len(images):
             raise ValueError(f"{name} leaves no image for the split {split_name!r}.")
-    train = splits["train"]["images"]
-    if train.min() == train.max():
-        raise ValueError(
-            f"{name} holds constant images: every pixel of the train split is {train.flat[0]}."
-        )
+        if images.min() == images.max():
+            raise ValueError(
+                f"{name} holds constant images: every pixel of the {split_name} split is "
+                f"{images.flat[0]}."
+            )

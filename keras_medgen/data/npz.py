@@ -53,6 +53,11 @@ def read_npz(path: Path, fractions: dict[str, float], seed: int) -> Found:
 
     preprocessing = []
     groups = next((arrays[f"train_{g}"] for g in GROUPS if f"train_{g}" in arrays), None)
+    if groups is not None and groups.shape != (len(splits["train"]["images"]),):
+        raise ValueError(
+            f"{path.name}: train_patient or train_slide must be of shape "
+            f"({len(splits['train']['images'])},). Received: shape {groups.shape}."
+        )
     rng = np.random.default_rng(seed)
     whole = len(splits["train"]["images"])  # both fractions are shares of it
     total = sum(len(split["images"]) for split in splits.values())
@@ -167,6 +172,6 @@ def _task(splits, names: np.ndarray | None) -> tuple[str, list[str] | None]:
     else:
         task = "multi-class"
         num_classes = 1 + max(int(split["labels"].max(initial=0)) for split in splits.values())
-    if names is not None and len(names) >= num_classes:
+    if names is not None and names.ndim == 1 and len(names) >= num_classes:
         return task, [str(name) for name in names]
     return task, [str(label) for label in range(num_classes)]

@@ -57,8 +57,11 @@ class CalibratedGaussian(keras.layers.Layer):
         optimum = tf.maximum(optimum, SMALLEST_VARIANCE)
         updates = tf.convert_to_tensor(self.updates) + 1
         rate = tf.maximum(1 - self.momentum, 1 / tf.cast(updates, tf.float32))
-        self.updates.assign(updates)
-        self.variance.assign(self.variance + rate * (optimum - self.variance))
+        # A batch that overflows in half precision is skipped by the optimizer, and here.
+        finite = tf.math.is_finite(optimum)
+        average = self.variance + rate * (optimum - self.variance)
+        self.updates.assign(tf.where(finite, updates, updates - 1))
+        self.variance.assign(tf.where(finite, average, self.variance))
         return optimum
 
     def get_config(self):

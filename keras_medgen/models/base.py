@@ -133,7 +133,10 @@ class GenerativeModel(keras.Model):
         return self._log(terms)
 
     def test_step(self, data):
-        """The losses of a batch, with the same noise for every batch of every evaluation."""
+        """The losses of a batch, with the same noise for every batch of every evaluation.
+
+        They repeat to the last digit for batches of the same size, not for others.
+        """
         batch = unpack(data, self.image_shape)
         _, terms = self.compute_losses(batch, training=False)
         return self._log(terms)
@@ -191,15 +194,24 @@ class GenerativeModel(keras.Model):
         `x` is a dataset of batch dicts, of images or of (images, labels), or an array of images:
         float32 in [0, 1] or uint8, (n, height, width, channels). No other targets are needed.
 
+        The order of an array's images follows Keras' own seed (`keras.utils.set_random_seed`),
+        that of a data set its own.
+
         Raises:
             ValueError: for images of another shape, or outside [0, 1].
         """
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # the data set's own affair; Keras warns of True
-        self._example_source = x if validation_data is None else validation_data
+        is_array = isinstance(x, (np.ndarray, tf.Tensor))
+        self._example_source = x if validation_data is None and is_array else validation_data
         try:
             return _with_plain_errors(
-                super().fit, self._checked(x), y, *args, validation_data=validation_data, **kwargs
+                super().fit,
+                self._checked(x),
+                y,
+                *args,
+                validation_data=self._checked(validation_data),
+                **kwargs,
             )
         finally:
             self._example_source = None
@@ -214,15 +226,28 @@ class GenerativeModel(keras.Model):
 
     def _checked(self, x):
         # An array can be looked at before the first step; a data set only as it goes.
-        is_array = isinstance(x, (np.ndarray, tf.Tensor))
-        return checked_images(x, self.image_shape) if is_array else x
+        if isinstance(x, (np.ndarray, tf.Tensor)):
+            return checked_images(x, self.image_shape)
+        if isinstance(x, tf.data.Dataset) and self.jit_compile:
+            return x.map(self._check_element)  # XLA drops the checks of the steps
+        return x
+
+    def _check_element(self, *element):
+        element = element if len(element) > 1 else element[0]
+        unpack(element, self.image_shape)
+        return element
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras would reduce a batch over the workers to build the model, and fails on a dict.
+        # There is nothing to build.
+        pass
 
     def example_images(self, num):
         """Up to `num` images of the data that `fit` is at work on, for callbacks to show.
 
         Returns:
-            float32 (n, height, width, channels) from the validation data if there are any, else
-            from the training data; None outside `fit`, or if these can be read only once.
+            float32 (n, height, width, channels) from the validation data, or from training data
+            that are an array: to read a training data set would change its order. Else None.
         """
         source = self._example_source
         if isinstance(source, (tuple, list)):

@@ -26,8 +26,9 @@ class VAE(GenerativeModel):
     Args:
         image_shape: (height, width, channels): sides of 16 to 256, 1 to 4 channels.
         latent_dim: number of latent dimensions. Default 64.
+        num_classes: None: labels are not used.
         kl_weight: weight of the KL divergence. 1 is the evidence lower bound; more gives better
-            samples from the prior, less gives sharper reconstructions. Default 3.
+            samples from the prior, less gives sharper reconstructions. Default 5.
         seed: of the initial weights and of the training noise.
         encoder: `keras.Model` from images to a dict of `mean` and `log_var`, each float32
             (batch, latent_dim). Default `keras_medgen.networks.convolutional_encoder`.
@@ -59,8 +60,9 @@ class VAE(GenerativeModel):
         self,
         image_shape,
         latent_dim=64,
+        num_classes=None,
         *,
-        kl_weight=3.0,
+        kl_weight=5.0,
         seed=0,
         encoder=None,
         decoder=None,
@@ -68,6 +70,11 @@ class VAE(GenerativeModel):
     ):
         if latent_dim < 1:
             raise ValueError(f"latent_dim must be positive. Received: latent_dim={latent_dim}.")
+        if num_classes is not None:
+            raise ValueError(
+                "VAE is not conditioned on labels in this version: num_classes must be None. "
+                f"Received: num_classes={num_classes}."
+            )
         if kl_weight < 0:
             raise ValueError(f"kl_weight must not be negative. Received: kl_weight={kl_weight}.")
         super().__init__(image_shape, noise_shape=(latent_dim,), seed=seed, **kwargs)
@@ -80,6 +87,10 @@ class VAE(GenerativeModel):
 
     def _check_networks(self):
         latents = (None, self.latent_dim)
+        for name, expected in (("encoder", (None, *self.image_shape)), ("decoder", latents)):
+            received = getattr(self, name).input_shape
+            if received != expected:
+                raise ValueError(f"{name} must take inputs of {expected}. Received: {received}.")
         expected = {"mean": latents, "log_var": latents}
         outputs = keras.tree.map_structure(lambda output: output.shape, self.encoder.output)
         if outputs != expected:
@@ -171,7 +182,7 @@ class VAE(GenerativeModel):
         return {"optimizer": loss}, terms
 
     def call(self, images, training=False):
-        """Reconstructs images from the mean of their posteriors."""
+        """Reconstructs images, float32 in [0, 1] (not checked), from their posteriors' means."""
         return self.images_from_noise(self.posterior_parameters(images, training)["mean"], training)
 
     def images_from_noise(self, noise, training=False):

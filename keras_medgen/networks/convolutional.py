@@ -14,7 +14,7 @@ def convolutional_encoder(image_shape, latent_dim, width=32, seed=0):
     """From images to the mean and log-variance of a Gaussian over latents.
 
     Each stage halves the image (28 -> 14 -> 7; odd sides round up) by a convolution of stride 2
-    and refines it by a residual block; the channels double, up to four times `width`.
+    and refines it by residual blocks; the channels double, up to four times `width`.
 
     Args:
         image_shape: (height, width, channels); sides of 16 to 256, 1 to 4 channels.
@@ -30,9 +30,12 @@ def convolutional_encoder(image_shape, latent_dim, width=32, seed=0):
     layers = _SeededLayers(seed)
     images = keras.Input(image_shape, name="images")
     x = images
-    for channels in _stage_widths(image_shape, width):
+    for channels, blocks in zip(
+        _stage_widths(image_shape, width), _stage_blocks(image_shape), strict=True
+    ):
         x = layers.convolution(channels, 4, strides=2)(x)
-        x = layers.residual_block(x)
+        for _ in range(blocks):
+            x = layers.residual_block(x)
     x = keras.layers.Flatten()(layers.normalised(x))
     # Small initial log-variances: the first posteriors are all near the prior's width.
     outputs = {
@@ -62,13 +65,18 @@ def convolutional_decoder(image_shape, latent_dim, width=32, seed=0):
     latents = keras.Input((latent_dim,), name="latents")
     x = layers.dense(rows * columns * coarsest)(latents)
     x = keras.layers.Reshape((rows, columns, coarsest))(x)
-    x = layers.residual_block(x)
-    widths = [width, *finer_widths]  # the finest stage has no counterpart in the encoder
-    for (rows, columns), channels in zip(finer_sides[::-1], widths[::-1], strict=True):
+    *finer_blocks, coarsest_blocks = _stage_blocks(image_shape)
+    for _ in range(coarsest_blocks):
+        x = layers.residual_block(x)
+    # The finest stage, that of the image itself, has no counterpart in the encoder.
+    widths, blocks = [width, *finer_widths], [0, *finer_blocks]
+    for (rows, columns), channels, number in zip(
+        finer_sides[::-1], widths[::-1], blocks[::-1], strict=True
+    ):
         x = layers.transposed_convolution(channels, 4, strides=2)(layers.activation(x))
         if tuple(x.shape[1:3]) != (rows, columns):  # one too many where the side is odd
             x = keras.layers.Cropping2D(((0, x.shape[1] - rows), (0, x.shape[2] - columns)))(x)
-        if (rows, columns) != tuple(image_shape[:2]):
+        for _ in range(number):
             x = layers.residual_block(x)
     images = layers.convolution(image_shape[2], 3, activation="sigmoid", dtype="float32")(
         layers.activation(x)
@@ -103,6 +111,12 @@ def _stage_widths(image_shape, width):
     return [width * min(2**stage, 4) for stage in range(len(_stage_sides(image_shape)) - 1)]
 
 
+def _stage_blocks(image_shape):
+    """Residual blocks after each stage: none at the coarsest, which dense layers mix anyway."""
+    stages = len(_stage_sides(image_shape)) - 1
+    return [2] * (stages - 1) + [0] if stages > 1 else [1]
+
+
 class _SeededLayers:
     """Makes layers whose initial weights all follow from one seed."""
 
@@ -128,7 +142,7 @@ class _SeededLayers:
         )
 
     def activation(self, x):
-        return keras.layers.Activation("silu")(x)
+        return keras.layers.LeakyReLU(0.2)(x)
 
     def normalised(self, x):
         return self.activation(GroupNormalization()(x))

@@ -1,5 +1,4 @@
 import csv
-import time
 
 import keras
 import numpy as np
@@ -130,12 +129,10 @@ class TestTimeLimit:
         assert len(history.history["loss"]) == 1
 
     def test_leaves_a_short_training_alone(self, model, images):
-        started = time.monotonic()
         history = model.fit(
             images, epochs=3, verbose=0, callbacks=[kmg.callbacks.TimeLimit(seconds=600)]
         )
         assert len(history.history["loss"]) == 3
-        assert time.monotonic() - started < 300
 
     def test_seconds_must_be_positive(self):
         with pytest.raises(ValueError, match="seconds=0"):

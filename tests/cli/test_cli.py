@@ -83,7 +83,7 @@ class TestTrain:
 
         record = json.loads((run / "run.json").read_text())
         assert record["settings"]["data"] == "scans.npz"
-        assert record["settings"]["kl_weight"] == 3.0
+        assert record["settings"]["kl_weight"] == 5.0
         assert record["epochs"] == 2
         assert record["data"]["counts"] == {"train": 40, "val": 10, "test": 10}
         assert record["versions"]["keras"] == keras.__version__
@@ -129,7 +129,7 @@ class TestTrain:
             patch.setattr(callbacks.TimeLimit, "on_epoch_begin", stop)
             code, _, err = call(*small(scans, "broken", *arguments, "--max-minutes", 60))
         assert code == 130
-        assert "takes up an interrupted training" in err
+        assert "goes on from its last whole epoch" in err
         assert {path.name for path in call.folder.iterdir()} == {"whole", "broken.partial"}
 
         code, _, err = call(*small(scans, "broken", "--epochs", 5))
@@ -172,6 +172,40 @@ class TestTrain:
         assert "not a run directory" in err
         assert (call.folder / "a/thesis.tex").read_text() == "years of work"
 
+    def test_a_folder_of_the_users_named_like_an_interrupted_run_is_left(self, call, scans):
+        (call.folder / "a.partial").mkdir()
+        (call.folder / "a.partial/notes.txt").write_text("mine")
+        code, _, err = call(*small(scans, "a", "--overwrite"))
+        assert code == 2
+        assert "no interrupted run" in err
+        assert (call.folder / "a.partial/notes.txt").exists()
+
+    def test_a_training_that_diverges_says_so_and_leaves_nothing(self, call, scans):
+        code, _, err = call(*small(scans, "a", "--learning-rate", "1e30"))
+        assert code == 2
+        assert "diverged" in err
+        assert list(call.folder.iterdir()) == []
+
+    @pytest.mark.parametrize("moment", ["SampleGrid", "measuring"])
+    def test_stopped_late_it_loses_nothing(self, call, scans, monkeypatch, moment):
+        assert call(*small(scans, "whole"))[0] == 0
+
+        def stop(*args, **kwargs):
+            if moment == "measuring" or args[1] == 1:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            if moment == "measuring":
+                patch.setattr("keras_medgen.cli.train._measure", stop)
+            else:
+                patch.setattr(callbacks.SampleGrid, "on_epoch_end", stop)
+            assert call(*small(scans, "late"))[0] == 130
+        code, out, _ = call(*small(scans, "late"))
+        assert code == 0
+        assert f"epoch {1 if moment == 'SampleGrid' else 2}" in out
+        histories = [call.folder / run / "history.csv" for run in ("whole", "late")]
+        assert histories[0].read_text() == histories[1].read_text()
+
     def test_default_directory(self, call, scans):
         arguments = [a for a in small(scans, "x") if a not in ("--out", "x")]
         assert call(*arguments)[0] == 0
@@ -189,9 +223,8 @@ class TestDemo:
     @pytest.mark.slow
     def test_a_short_one(self, call, monkeypatch):
         monkeypatch.setattr("keras_medgen.cli.train.DEMO_SECONDS", 1)
-        for _ in range(2):  # a second demo replaces the first
-            code, out, _ = call("demo", "--out", "runs/demo")
-            assert code == 0
+        code, out, _ = call("demo", "--out", "runs/demo")
+        assert code == 0
         assert {path.name for path in (call.folder / "runs/demo").iterdir()} == RUN_FILES
         assert out.count("\n  keras-medgen ") == 3
         assert "64 x 64 x 3 pixels" in out
@@ -306,16 +339,20 @@ class TestErrors:
             main(["train", "--data", "missing.npz", "--verbose"])
 
     def test_a_reader_that_goes_away(self, tmp_path):
-        program = (
-            "import sys; from keras_medgen.cli import main, train\n"
-            "from keras_medgen.cli import main as module\n"
-            "main(['--help'])"
-        )
-        command = f'{sys.executable} -c "{program}" | true'
+        program = "from keras_medgen.cli import main; main(['train', '--help'])"
+        reader, writer = os.pipe()
+        os.close(reader)
         finished = subprocess.run(
-            command, shell=True, capture_output=True, text=True, check=False, cwd=tmp_path
+            [sys.executable, "-u", "-c", program],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=tmp_path,
         )
-        assert "Traceback" not in finished.stderr
+        os.close(writer)
+        assert finished.returncode == 1
+        assert "BrokenPipe" not in finished.stderr
 
 
 class TestHelp:
@@ -395,6 +432,6 @@ def test_pneumoniamnist_by_default(call, test_data):
     code, _, _ = call("train", "--data", file, "--epochs", 20, "--seed", 0, "--out", "run")
     assert code == 0
     metrics = json.loads((call.folder / "run" / runs.METRICS).read_text())
-    assert metrics["test_psnr"] > 28
-    assert metrics["test_ssim"] > 0.89
+    assert metrics["test_psnr"] > 27
+    assert metrics["test_ssim"] > 0.88
     assert 20 < metrics["test_kl_loss"] < 150  # the latents are in use

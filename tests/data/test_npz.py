@@ -145,6 +145,8 @@ PIXELS = blobs(np.random.default_rng(1), 30)[..., 0]
         ),
         (_bad(test_images=PIXELS[:0]), "no image for the split 'test'"),
         (_bad(train_patient=np.zeros(30, int)), "no val split.*two groups"),
+        (_bad(train_patient=np.zeros(29, int)), r"shape \(30,\).*29"),
+        (_bad(test_images=np.zeros_like(PIXELS)), "constant.*test"),
     ],
 )
 def test_bad_files_are_refused_by_name(write_npz, arrays, message):

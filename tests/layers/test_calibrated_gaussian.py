@@ -63,6 +63,15 @@ def test_perfect_reconstructions_stay_finite(pair):
     assert float(layer.variance) == pytest.approx(1e-6, rel=0.05)
 
 
+def test_a_batch_that_overflowed_leaves_the_average_alone(pair):
+    layer = CalibratedGaussian()
+    layer(*pair, training=True)
+    before = float(layer.variance)
+    layer(pair[0], pair[1] * np.inf, training=True)
+    assert float(layer.variance) == before
+    assert int(layer.updates) == 1
+
+
 def test_is_float32_under_any_policy(pair):
     keras.config.set_dtype_policy("mixed_bfloat16")
     assert CalibratedGaussian()(*pair).dtype == tf.float32

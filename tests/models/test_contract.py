@@ -85,14 +85,28 @@ class TestFit:
         history = model.fit(blobs(rng, 64), epochs=15, batch_size=16, verbose=0).history[case.loss]
         assert min(history[-3:]) < min(history[:3]) - 0.1 * abs(history[0])
 
-    def test_evaluation_repeats_itself_and_weighs_every_image_alike(self, case, images):
+    def test_evaluation_repeats_itself(self, case, images):
         model = make(case)
-        whole = model.evaluate(batches(images[:21]), verbose=0, return_dict=True)
-        assert whole == model.evaluate(batches(images[:21]), verbose=0, return_dict=True)
+        first, again = (model.evaluate(batches(images), verbose=0) for _ in range(2))
+        assert first == again
 
-    def test_an_interrupted_generator_is_no_example_source(self, case, images):
+    def test_every_image_weighs_alike(self, case, images, monkeypatch):
         model = make(case)
-        model.fit(batches(images), epochs=1, verbose=0)
+        noise_off(model, monkeypatch)
+        whole = model.evaluate(batches(images[:21], 21), verbose=0, return_dict=True)
+        parts = model.evaluate(batches(images[:21], 8), verbose=0, return_dict=True)
+        assert parts == pytest.approx(whole, rel=1e-5)
+
+    def test_example_images_are_there_during_fit_alone(self, case, images):
+        model = make(case)
+        seen = []
+        watch = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: seen.append(model.example_images(4))
+        )
+        model.fit(batches(images), validation_data=(images[3:9],), verbose=0, callbacks=[watch])
+        np.testing.assert_array_equal(seen[0], images[3:7])
+        model.fit(batches(images), verbose=0, callbacks=[watch])
+        assert seen[1] is None  # reading it would change the order of the training
         assert model.example_images(4) is None
 
 
@@ -110,8 +124,9 @@ class TestImagesAreChecked:
         ],
     )
     @pytest.mark.parametrize("as_dataset", [False, True])
-    def test_spoilt_images(self, case, images, method, spoil, message, as_dataset):
-        model = make(case)
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_spoilt_images(self, case, images, method, spoil, message, as_dataset, jit_compile):
+        model = make(case, jit_compile=jit_compile)
         data = spoil(images)
         if as_dataset:
             data = tf.data.Dataset.from_tensor_slices(data).batch(8)

@@ -65,7 +65,7 @@ class TestLosses:
         monkeypatch.setattr(model, "noise", lambda shape, training: tf.zeros(shape))
         images = rng.random((10, 16, 16, 1), np.float32)  # batches of 4, 4 and 2
         losses = model.evaluate(images, batch_size=4, verbose=0, return_dict=True)
-        for name, value in numpy_losses(weights, images, 0.0, 0.2, kl_weight=3.0).items():
+        for name, value in numpy_losses(weights, images, 0.0, 0.2, kl_weight=5.0).items():
             assert losses[name] == pytest.approx(value.mean(), rel=1e-5)
 
     def test_kl_equals_tfp_and_the_closed_form(self, rng):
@@ -193,6 +193,9 @@ class TestArguments:
         ("arguments", "message"),
         [
             ({"latent_dim": 0}, "latent_dim=0"),
+            ({"num_classes": 2}, "num_classes=2"),
+            ({"encoder": kmg.networks.convolutional_encoder((16, 17, 1), 4, 8)}, "encoder.*17"),
+            ({"decoder": kmg.networks.convolutional_decoder(SHAPE, 5, 8)}, "decoder.*5"),
             ({"kl_weight": -1}, "kl_weight=-1"),
             ({"encoder": kmg.networks.convolutional_encoder(SHAPE, 5, 8)}, "encoder must.*5"),
             ({"decoder": kmg.networks.convolutional_decoder((16, 17, 1), 4, 8)}, "decoder.*17"),
