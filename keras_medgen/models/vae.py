@@ -92,7 +92,9 @@ class VAE(GenerativeModel):
             if received != expected:
                 raise ValueError(f"{name} must take inputs of {expected}. Received: {received}.")
         expected = {"mean": latents, "log_var": latents}
-        outputs = keras.tree.map_structure(lambda output: output.shape, self.encoder.output)
+        outputs = getattr(self.encoder, "output", None)
+        if isinstance(outputs, dict):
+            outputs = {name: tuple(output.shape) for name, output in outputs.items()}
         if outputs != expected:
             raise ValueError(
                 f"encoder must return a dict of shapes {expected}. Received: {outputs}."
