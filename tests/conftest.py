@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import tensorflow as tf
 
 # Before the first operation: two devices, for the tests of replicas.
@@ -59,3 +60,14 @@ def blobs(rng, count, shape=(16, 16, 1)):
     spots = np.exp(-squared / (2 * sizes[:, None, None] ** 2))
     images = 30 + 200 * spots + rng.normal(0, 3, spots.shape)
     return np.repeat(images.clip(0, 255).astype(np.uint8)[..., None], channels, axis=-1)
+
+
+def textures(rng, count, shape=(32, 32, 1)):
+    """Images that are nothing alike: smoothed noise, uint8."""
+    height, width, channels = shape
+    noise = rng.normal(size=(count, height, width))
+    smooth = scipy.ndimage.gaussian_filter(noise, (0, 2, 2), mode="wrap")
+    low = smooth.min(axis=(1, 2), keepdims=True)
+    high = smooth.max(axis=(1, 2), keepdims=True)
+    images = (255 * (smooth - low) / (high - low)).astype(np.uint8)
+    return np.repeat(images[..., None], channels, axis=-1)

@@ -8,7 +8,7 @@ import typer
 from typer.exceptions import TyperException
 
 from keras_medgen._version import __version__
-from keras_medgen.cli import export, generate, train
+from keras_medgen.cli import data, datasets, export, generate, train
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -48,6 +48,12 @@ app.command()(train.demo)
 app.command()(train.train)
 app.command()(generate.generate)
 app.command()(export.export)
+app.command()(datasets.datasets)
+
+data_app = typer.Typer(no_args_is_help=True, help="Look at a source of images, or prepare it.")
+data_app.command()(data.inspect)
+data_app.command()(data.prepare)
+app.add_typer(data_app, name="data")
 
 
 def main(arguments: list[str] | None = None) -> None:

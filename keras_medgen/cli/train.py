@@ -17,7 +17,7 @@ import typer
 
 from keras_medgen import callbacks, data, evaluation, models, serving
 from keras_medgen._pictures import save_grid, save_reconstructions
-from keras_medgen.cli import runs
+from keras_medgen.cli import options, runs
 
 SAMPLES = 64
 RECONSTRUCTIONS = 32
@@ -29,14 +29,6 @@ class Model(enum.StrEnum):
     """The models that can be trained."""
 
     vae = "vae"
-
-
-class Resize(enum.StrEnum):
-    """How an image gets to the size asked for."""
-
-    pad = "pad"
-    crop = "crop"
-    stretch = "stretch"
 
 
 class Precision(enum.StrEnum):
@@ -56,6 +48,11 @@ class Settings:
     image_size: int | None = None
     channels: int | None = None
     resize: str = "pad"
+    window: str | None = None
+    axis: int | None = None
+    deduplicate: str = "report"
+    balance: bool = False
+    augment: str | None = None
     batch_size: int = 64
     latent_dim: int = 64
     kl_weight: float = 5.0
@@ -70,22 +67,27 @@ DEFAULTS = Settings(data="")
 
 
 def train(
-    data: Annotated[
-        str, typer.Option(help="retina_patches, histology_patches, or the path of an .npz.")
-    ],
+    data: Annotated[str, typer.Option(help=options.SOURCE_HELP)],
     model: Annotated[Model, typer.Option(help="What to train.")] = Model.vae,
     out: Annotated[
         Path | None, typer.Option(help="Run directory. Default: runs/MODEL-DATA.")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1)] = DEFAULTS.epochs,
     batch_size: Annotated[int, typer.Option(min=1)] = DEFAULTS.batch_size,
-    image_size: Annotated[
-        int | None, typer.Option(help="Side in pixels. Default: the file's own; 64 for patches.")
+    image_size: options.ImageSize = None,
+    channels: options.Channels = None,
+    resize: options.ResizeOption = options.Resize.pad,
+    window: options.Window = None,
+    axis: options.Axis = None,
+    deduplicate: options.DeduplicateOption = options.Deduplicate.report,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Repeat images of the smaller classes.")
+    ] = False,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Changes to training images: flip_horizontal,rotation=10,gamma=1.2 ..."),
     ] = None,
-    channels: Annotated[
-        int | None, typer.Option(help="1 for grey, 3 for RGB. Default: as they are.")
-    ] = None,
-    resize: Annotated[Resize, typer.Option(help="How images get to --image-size.")] = Resize.pad,
+    data_dir: options.DataDir = None,
     latent_dim: Annotated[int, typer.Option(min=1)] = DEFAULTS.latent_dim,
     kl_weight: Annotated[
         float,
@@ -99,7 +101,7 @@ def train(
         float | None,
         typer.Option(min=1e-3, help="End the training by the clock, after a whole epoch."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of everything random.")] = 0,
+    seed: options.Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")] = False,
 ):
     """Train a model and leave a run directory: model, curves, samples, metrics and export.
@@ -119,6 +121,11 @@ def train(
         image_size=image_size,
         channels=channels,
         resize=resize.value,
+        window=window,
+        axis=axis,
+        deduplicate=deduplicate.value,
+        balance=balance,
+        augment=augment,
         batch_size=batch_size,
         latent_dim=latent_dim,
         kl_weight=kl_weight,
@@ -129,7 +136,7 @@ def train(
         seed=seed,
     )
     out = out or Path("runs") / f"{model.value}-{Path(data).stem}"
-    run_training(settings, out, overwrite)
+    run_training(settings, out, overwrite, data_dir)
     typer.echo(f"\nNext: keras-medgen generate {out} --num 16 --seed 0")
 
 
@@ -137,7 +144,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Run directory; an older demo there is replaced.")] = (
         Path("runs/demo")
     ),
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of everything random.")] = 0,
+    seed: options.Seed = 0,
 ):
     """Train a VAE on patches of a real fundus photograph, in two minutes and with no download.
 
@@ -167,13 +174,16 @@ def demo(
     )
 
 
-def run_training(settings: Settings, out: Path, overwrite: bool) -> None:
+def run_training(
+    settings: Settings, out: Path, overwrite: bool, data_dir: Path | None = None
+) -> None:
     """Trains, measures and exports one model, and says what it wrote.
 
     Args:
         settings: of the run.
         out: the run directory.
         overwrite: whether a finished run there may be replaced.
+        data_dir: where downloaded data sets are; None for the usual places.
     """
     keras.config.set_dtype_policy(settings.precision)
     images = data.load(
@@ -182,6 +192,12 @@ def run_training(settings: Settings, out: Path, overwrite: bool) -> None:
         batch_size=settings.batch_size,
         channels=settings.channels,
         resize=settings.resize,
+        window=options.parse_window(settings.window),
+        axis=settings.axis,
+        deduplicate=settings.deduplicate,
+        balance=settings.balance,
+        augment=options.parse_augment(settings.augment),
+        data_dir=data_dir,
         seed=settings.seed,
     )
     model = models.VAE(
@@ -231,11 +247,6 @@ def run_training(settings: Settings, out: Path, overwrite: bool) -> None:
                 "gpus": len(tf.config.list_physical_devices("GPU")),
             },
             "data": images.provenance,
-            "images": {
-                "found": images.report.found,
-                "used": images.report.used,
-                "left_out": len(images.report.left_out),
-            },
             "export_largest_difference": difference,
         },
     )

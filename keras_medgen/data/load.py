@@ -1,13 +1,27 @@
-"""`load`: from a name or a file to `ImageData`."""
+"""`load`: from a name, a file or a folder to `ImageData`."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 
-from keras_medgen.data.image_data import SPLITS, ImageData, LoadReport
-from keras_medgen.data.npz import read_npz
-from keras_medgen.data.patches import PICTURES, cut_patches
-from keras_medgen.data.resizing import convert_channels, resize_images
+from keras_medgen.data.augment import Augment
+from keras_medgen.data.copies import settle_splits
+from keras_medgen.data.found import Found
+from keras_medgen.data.image_data import ImageData
+from keras_medgen.data.readers.files import Entry, find_images
+from keras_medgen.data.readers.folder import list_folder
+from keras_medgen.data.readers.manifest import read_manifest
+from keras_medgen.data.readers.medmnist import read_medmnist
+from keras_medgen.data.readers.npz import read_npz
+from keras_medgen.data.readers.patches import PICTURES, cut_patches
+from keras_medgen.data.readers.registry import MEDMNIST
+from keras_medgen.data.readers.windows import resolve_window
+from keras_medgen.data.reading import read_pixels
+from keras_medgen.data.records import is_prepared, read_shards
+from keras_medgen.data.settings import Settings
+from keras_medgen.data.splits import SPLITS
+from keras_medgen.data.store import Store
 
 FEWEST_IMAGES = 10
 
@@ -19,24 +33,63 @@ def load(
     *,
     channels: int | None = None,
     resize: str = "pad",
+    window: str | tuple[float, float] | None = None,
+    axis: int | None = None,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
+    deduplicate: str = "report",
+    on_error: str = "skip",
+    balance: bool = False,
+    augment: Augment | None = None,
+    cache: str = "auto",
+    decoding: str = "exact",
+    data_dir: str | Path | None = None,
     seed: int = 0,
 ) -> ImageData:
-    """Loads medical images as three splits that share none.
+    """Loads medical images as three splits that share no patient and no picture.
+
+    Every file is read once at the start: what cannot be used is listed in `data.report` with the
+    reason, copies and near copies are found, and one line on stderr says so. A split that the
+    source lacks is cut by patient where patients are known, else class by class, and copies of
+    one picture stay on one side.
 
     Args:
-        source: `"retina_patches"` or `"histology_patches"` (cut from the photographs that
-            scikit-image ships; no download), or the path of an .npz with MedMNIST's keys.
-        image_size: side of the images in pixels. None keeps a file's own size, and cuts patches
-            of 64.
+        source: one of
+            - a name of MedMNIST ("pneumoniamnist", "organmnist3d", ...; `keras-medgen datasets`
+              lists them), `"retina_patches"` or `"histology_patches"` (cut from the photographs
+              that scikit-image ships; no download);
+            - a folder of images, with or without folders of classes, and of splits (train / val
+              / test, Training / Testing) above them;
+            - a .csv with the column `path` and any of `label`, `patient`, `mask`, `text`, `split`;
+            - an .npz with MedMNIST's keys;
+            - an image, DICOM (extra `dicom`) or NIfTI (extra `nifti`) file;
+            - a folder that `keras-medgen data prepare` wrote.
+        image_size: side of the images in pixels. None keeps their own size, takes MedMNIST's 28,
+            and cuts patches of 64.
         batch_size: images in a batch.
-        channels: 1 or 3 to convert to grey or to RGB, None to keep what the source has.
+        channels: 1 or 3 to convert to grey or to RGB, None to keep what the source has (3 where
+            some images have colour).
         resize: how an image that is not of `image_size` gets there: "pad" (to a square, in
             black), "crop" (to the central square) or "stretch".
+        window: of the grey values of DICOM, NIfTI and images of more than 8 bits: a name ("lung",
+            "brain", ..., in Hounsfield units) or (centre, width). None for the file's own
+            window, or the rule of its format.
+        axis: that volumes are cut along. NIfTI: 0 sagittal, 1 coronal, 2 axial (the default);
+            MedMNIST's volumes: 0 (the default), 1 or 2 of the array.
         validation_fraction: share that becomes `val` where the source has none.
         test_fraction: share that becomes `test` where the source has none.
-        seed: of the splits and of the order of the training images.
+        deduplicate: "report" copies that stand in two splits of the source, or "drop" them (from
+            train before val before test) and all exact copies within a split.
+        on_error: "skip" files that cannot be used, or "raise" the first.
+        balance: repeat images of the smaller classes in `train` until all are as large.
+        augment: what `kmg.data.augment(...)` returns, applied to `train`.
+        cache: where decoded images are kept: "memory", "file" (in `data_dir` or the temporary
+            folder, gone when the process ends), "none" (decoded anew in every epoch) or "auto",
+            the first of these with room.
+        decoding: "exact", or "fast": JPEGs of twice the size or more are decoded at half scale
+            (within one grey level in 256 on average).
+        data_dir: where downloaded files are looked for and put; None for ~/.medmnist.
+        seed: of the splits, of the order of the training images, and of augmentation.
 
     Returns:
         `ImageData`.
@@ -44,7 +97,8 @@ def load(
     Raises:
         ValueError: for an unknown name, for images that cannot be used, or for arguments out of
             their range; the message names the file or the argument.
-        FileNotFoundError: for a path that does not exist.
+        OSError: for a path that does not exist, or a download that fails.
+        ImportError: for files whose reader is an extra that is not installed.
 
     Example:
     ```python
@@ -55,79 +109,115 @@ def load(
         print(batch["images"].shape)  # (64, 64, 64, 3)
     ```
     """
-    _check_arguments(image_size, batch_size, channels, resize, validation_fraction, test_fraction)
-    fractions = {"val": validation_fraction, "test": test_fraction}
-    name = str(source)
-    if name in PICTURES:
-        found = cut_patches(name, image_size or 64, fractions, seed)
+    settings = Settings(
+        image_size=image_size,
+        batch_size=batch_size,
+        channels=channels,
+        resize=resize,
+        window=resolve_window(window),
+        axis=axis,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        deduplicate=deduplicate,
+        on_error=on_error,
+        balance=balance,
+        augment=augment,
+        cache=cache,
+        decoding=decoding,
+        data_dir=None if data_dir is None else Path(data_dir).expanduser(),
+        seed=seed,
+    )
+    path = Path(source).expanduser()
+    if path.is_dir() and is_prepared(path):
+        found, store, report = read_shards(path, settings)
     else:
-        found = read_npz(_existing_npz(name), fractions, seed)
-
-    splits, preprocessing = found.splits, list(found.preprocessing)
-    if image_size is not None and splits["train"]["images"].shape[1:3] != (image_size,) * 2:
-        preprocessing.append(f"resized to {image_size} x {image_size} ({resize}, Lanczos)")
-        for split in splits.values():
-            split["images"] = resize_images(split["images"], image_size, resize)
-    if channels is not None and splits["train"]["images"].shape[-1] != channels:
-        preprocessing.append(f"converted to {channels} channels")
-        for split in splits.values():
-            split["images"] = convert_channels(split["images"], channels)
-    _check_images(splits, name)
-
-    used = sum(len(splits[split]["images"]) for split in SPLITS)
-    return ImageData(
-        splits,
+        found = _find(str(source), path, settings)
+        store, digests, thumbnails = read_pixels(found, settings)
+        _check_enough(found, path.name)
+        report = settle_splits(found, digests, thumbnails, settings, path.name)
+    _check_images(found, store, path.name)
+    if balance and found.task not in ("multi-class", "ordinal"):
+        raise ValueError(
+            f"balance=True needs one label an image. Received: {path.name}, whose task is "
+            f"{found.task!r}."
+        )
+    if augment is not None:
+        found.preprocessing = [*found.preprocessing, f"train only: {augment.description}"]
+    data = ImageData(
+        found,
+        store,
         batch_size=batch_size,
         seed=seed,
-        task=found.task,
-        class_names=found.class_names,
-        provenance={**found.provenance, "preprocessing": preprocessing, "seed": seed},
-        report=LoadReport(used + len(found.left_out), used, found.left_out),
+        report=report,
+        balance=balance,
+        augment=augment,
     )
+    print(f"{path.name}: {report.summary(data.provenance['counts'])}", file=sys.stderr)
+    return data
 
 
-def _existing_npz(name: str) -> Path:
-    path = Path(name).expanduser()
-    if path.suffix != ".npz" and not path.exists():
-        raise ValueError(
-            f"source must be one of {sorted(PICTURES)} or the path of an .npz. "
-            f"Received: source={name!r}."
-        )
+def _find(source: str, path: Path, settings: Settings) -> Found:
+    """Lists what the source holds."""
+    if source in PICTURES:
+        fractions = {"val": settings.validation_fraction, "test": settings.test_fraction}
+        return cut_patches(source, settings.image_size or 64, fractions, settings.seed)
+    if source in MEDMNIST:
+        return read_medmnist(source, settings.image_size, settings.axis, settings.data_dir)
     if not path.exists():
-        raise FileNotFoundError(f"There is no file {name}.")
-    if path.suffix != ".npz" or not path.is_file():
-        raise ValueError(f"{name} is not an .npz file.")
-    return path
+        if path.suffix or len(path.parts) > 1:
+            raise FileNotFoundError(f"There is no file or folder {source}.")
+        raise ValueError(
+            f"source must be one of {', '.join([*sorted(PICTURES), *MEDMNIST])}, or the path of a "
+            f"folder or a file. Received: source={source!r}."
+        )
+    name = path.name or path.resolve().name
+    if path.suffix == ".npz":
+        return read_npz(path)
+    left_out, folders_are_classes = [], False
+    if path.is_dir():
+        entries, left_out, folders_are_classes = list_folder(path)
+    elif path.suffix == ".csv":
+        entries = read_manifest(path)
+    else:
+        entries = [Entry(path)]
+    found = find_images(
+        entries,
+        source=name,
+        window=settings.window,
+        axis=settings.axis,
+        channels=settings.channels,
+        folders_are_classes=folders_are_classes,
+    )
+    found.left_out += left_out
+    if settings.on_error == "raise":
+        found.raise_first()
+    if not found.images:
+        reasons = "; ".join(f"{file}: {reason}" for file, reason in found.left_out[:3])
+        raise ValueError(f"{name} gives no image ({reasons}).")
+    return found
 
 
-def _check_arguments(image_size, batch_size, channels, resize, validation_fraction, test_fraction):
-    if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size must be positive. Received: image_size={image_size}.")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be positive. Received: batch_size={batch_size}.")
-    if channels not in (None, 1, 3):
-        raise ValueError(f"channels must be None, 1 or 3. Received: channels={channels}.")
-    if resize not in ("pad", "crop", "stretch"):
-        raise ValueError(f'resize must be "pad", "crop" or "stretch". Received: resize={resize!r}.')
-    for name, fraction in (
-        ("validation_fraction", validation_fraction),
-        ("test_fraction", test_fraction),
-    ):
-        if not 0 < fraction < 0.5:
-            raise ValueError(f"{name} must lie between 0 and 0.5. Received: {name}={fraction}.")
-
-
-def _check_images(splits: dict[str, dict[str, np.ndarray]], name: str):
-    """Refuses what no model could learn from, in one sentence each."""
-    total = sum(len(split["images"]) for split in splits.values())
+def _check_enough(found: Found, name: str):
+    total = int((found.splits != "out").sum())
     if total < FEWEST_IMAGES:
-        raise ValueError(f"{name} gives {total} images; at least {FEWEST_IMAGES} are needed.")
-    for split_name in SPLITS:
-        images = splits[split_name]["images"]
-        if not len(images):
-            raise ValueError(f"{name} leaves no image for the split {split_name!r}.")
-        if images.min() == images.max():
-            raise ValueError(
-                f"{name} holds constant images: every pixel of the {split_name} split is "
-                f"{images.flat[0]}."
-            )
+        reasons = "; ".join(f"{file}: {reason}" for file, reason in found.left_out[:3])
+        raise ValueError(
+            f"{name} gives {total} images; at least {FEWEST_IMAGES} are needed"
+            + (f" ({len(found.left_out)} left out: {reasons})." if reasons else ".")
+        )
+
+
+def _check_images(found: Found, store: Store, name: str):
+    """Refuses what no model could learn from, in one sentence each."""
+    for split in SPLITS:
+        rows = np.flatnonzero(found.splits == split)
+        if not len(rows):
+            raise ValueError(f"{name} leaves no image for the split {split!r}.")
+        some = store.read(rows[:64])["images"]
+        if some.min() == some.max():
+            images = some if len(rows) <= 64 else store.read(rows)["images"]
+            if images.min() == images.max():
+                raise ValueError(
+                    f"{name} holds constant images: every pixel of the {split} split is "
+                    f"{images.flat[0]}."
+                )

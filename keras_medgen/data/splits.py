@@ -1,21 +1,71 @@
-"""Cutting a validation or a test split off the training images."""
+"""Cutting validation and test splits off the training images."""
 
 import numpy as np
 
+SPLITS = ("train", "val", "test")
+
+
+def cut_splits(
+    splits: np.ndarray,
+    fractions: dict[str, float],
+    seed: int,
+    *,
+    groups: np.ndarray | None = None,
+    classes: np.ndarray | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """Gives every image a split; "val" and "test", where missing, are cut off the others.
+
+    Args:
+        splits: (n,) of "train", "val", "test", or "" for images that have none yet.
+        fractions: share of "val" and of "test" in what is cut.
+        seed: of the choice.
+        groups: (n,) integers: images of one group (a patient, a slide) stay together.
+        classes: (n,) integers: each class is cut by the same shares.
+
+    Returns:
+        (n,) of "train", "val", "test"; and the names of the splits that were cut.
+
+    Raises:
+        ValueError: if there are too few groups.
+    """
+    splits = splits.copy()
+    pool = np.flatnonzero((splits == "") | (splits == "train"))
+    missing = [name for name in ("test", "val") if not (splits == name).any()]
+    splits[pool] = "train"
+    rng = np.random.default_rng(seed)
+    whole = len(pool)
+    for name in missing:
+        rows = pool[splits[pool] == "train"]
+        chosen = split_off(
+            len(rows),
+            fractions[name] * whole / max(1, len(rows)),
+            rng,
+            None if groups is None else groups[rows],
+            None if classes is None else classes[rows],
+        )
+        splits[rows[chosen]] = name
+    return splits, missing
+
 
 def split_off(
-    count: int, fraction: float, rng: np.random.Generator, groups: np.ndarray | None = None
+    count: int,
+    fraction: float,
+    rng: np.random.Generator,
+    groups: np.ndarray | None = None,
+    classes: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Chooses about `fraction` of `count` examples, whole groups at a time.
+    """Chooses about `fraction` of `count` examples, whole groups at a time, class by class.
 
     Args:
         count: number of examples.
         fraction: share to choose, in (0, 1).
         rng: source of randomness.
-        groups: (count,), of any type: examples of one group (a patient, a slide) stay together.
+        groups: (count,), of any type: examples of one group stay together.
+        classes: (count,) integers; a group counts for the class that most of its examples have.
 
     Returns:
-        bool (count,), True for the chosen: at least one example.
+        bool (count,), True for the chosen: at least one example, and one of each class that has
+        three groups.
 
     Raises:
         ValueError: if all examples belong to one group.
@@ -24,11 +74,28 @@ def split_off(
     sizes = np.bincount(members)
     if len(sizes) < 2:
         raise ValueError(
-            "a split needs at least two groups (images, patients or slides). "
-            f"Received: {len(sizes)}."
+            "a split needs at least two groups (images, patients or slides that share no "
+            f"picture). Received: {len(sizes)}."
         )
+    if classes is None:
+        strata = np.zeros(len(sizes), int)
+    else:
+        votes = np.zeros((len(sizes), int(classes.max()) + 1), int)
+        np.add.at(votes, (members, classes), 1)
+        strata = votes.argmax(axis=1)
     order = rng.permutation(len(sizes))
-    # Groups in random order until the next one would overshoot by more than it would bring near.
-    reached = np.cumsum(sizes[order])
-    number = int(np.argmin(np.abs(reached - fraction * count))) + 1
-    return np.isin(members, order[: min(number, len(sizes) - 1)])
+    chosen, owed = [], 0.0  # what rounding took from one class goes to the next
+    for stratum in np.unique(strata):
+        candidates = order[strata[order] == stratum]
+        # Groups in random order until the next would overshoot by more than it would bring near.
+        reached = np.concatenate([[0], np.cumsum(sizes[candidates])])
+        wanted = fraction * reached[-1] + owed
+        number = int(np.argmin(np.abs(reached - wanted)))
+        if number == 0 and len(candidates) >= 3:
+            number = 1
+        number = min(number, len(candidates) - 1)
+        owed = wanted - reached[number]
+        chosen += list(candidates[:number])
+    if not chosen:
+        chosen = [order[0]]
+    return np.isin(members, chosen)

@@ -1,15 +1,17 @@
 import numpy as np
 import pytest
+import skimage
 import tensorflow as tf
 from PIL import Image
 
 import keras_medgen as kmg
-from tests.conftest import blobs
+from keras_medgen.data import reading
+from tests.conftest import textures
 
 
 @pytest.fixture
 def path(rng, write_npz):
-    images = blobs(rng, 50, (24, 20, 1))
+    images = textures(rng, 50, (24, 20, 1))
     return write_npz(train_images=images, train_labels=np.arange(50) % 2)
 
 
@@ -70,8 +72,11 @@ class TestResizing:
         return immunohistochemistry()[:300, :200]
 
     def resized(self, write_npz, picture, image_size, **arguments):
-        images = np.stack([picture] * 12)
-        data = kmg.data.load(write_npz(train_images=images), image_size=image_size, **arguments)
+        # Copies would all belong to one split: only the first stays as it is.
+        noise = np.random.default_rng(0).integers(0, 255, (11, *picture.shape), np.uint8)
+        images = np.concatenate([picture[None], noise])
+        splits = {"train_images": images[:4], "val_images": images[4:8], "test_images": images[8:]}
+        data = kmg.data.load(write_npz(**splits), image_size=image_size, **arguments)
         return (data.arrays("train")["images"][0] * 255).round()
 
     def test_stretch_is_near_pillow_lanczos(self, write_npz, picture):
@@ -99,7 +104,7 @@ class TestResizing:
         images = data.arrays("train")["images"]
         assert images.min() == 0
         assert images.max() == 1
-        assert "resized to 24 x 24 (pad, Lanczos)" in data.provenance["preprocessing"][-1]
+        assert "resized to 24 x 24 (pad, Lanczos)" in data.provenance["preprocessing"]
 
     def test_channels(self, write_npz, picture):
         grey = self.resized(write_npz, picture, 48, resize="stretch", channels=1)
@@ -116,17 +121,127 @@ class TestResizing:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"source": "chestmnist"}, ValueError, "'retina_patches'.*source='chestmnist'"),
+        ({"source": "cheastmnist"}, ValueError, "retina_patches.*chestmnist.*source='cheastmnist'"),
         ({"source": "nowhere.npz"}, FileNotFoundError, "nowhere.npz"),
-        ({"source": "."}, ValueError, "not an .npz"),
+        ({"source": "no/where"}, FileNotFoundError, "no file or folder no/where"),
         ({"image_size": 0}, ValueError, "image_size=0"),
         ({"batch_size": 0}, ValueError, "batch_size=0"),
         ({"channels": 2}, ValueError, "channels=2"),
         ({"resize": "squash"}, ValueError, "resize='squash'"),
         ({"validation_fraction": 0.0}, ValueError, "validation_fraction=0.0"),
         ({"test_fraction": 0.7}, ValueError, "test_fraction=0.7"),
+        ({"window": "lungs"}, ValueError, "window.*'lungs'"),
+        ({"axis": 3}, ValueError, "axis=3"),
+        ({"deduplicate": True}, ValueError, "'report' or 'drop'. Received: deduplicate=True"),
+        ({"on_error": "ignore"}, ValueError, "on_error='ignore'"),
+        ({"cache": False}, ValueError, "cache=False"),
+        ({"decoding": "quick"}, ValueError, "decoding='quick'"),
+        ({"augment": {"rotation": 10}}, ValueError, "keras_medgen.data.augment.*augment={"),
+        ({"balance": True}, ValueError, "balance=True needs one label.*'none'"),
     ],
 )
 def test_arguments_are_checked(arguments, error, message):
     with pytest.raises(error, match=message):
         kmg.data.load(**{"source": "histology_patches", **arguments})
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    """JPEGs and PNGs, of 40 x 40 and larger, grey and RGB, in two classes of 30 and 12."""
+    for i, picture in enumerate(textures(rng, 42, (96, 96, 3))):
+        picture = picture[: 40 + i, :, : 3 if i % 4 else 1].squeeze()
+        place = tmp_path / "source" / ("many" if i < 30 else "few")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(place / f"{i}.{'jpg' if i % 3 else 'png'}", quality=95)
+    return tmp_path / "source"
+
+
+class TestCache:
+    @pytest.mark.parametrize("cache", ["file", "none", "auto"])
+    def test_every_place_gives_the_same_pixels(self, folder, cache, tmp_path):
+        expected = kmg.data.load(folder, image_size=32, cache="memory")
+        (tmp_path / "cache").mkdir()
+        data = kmg.data.load(folder, image_size=32, cache=cache, data_dir=tmp_path / "cache")
+        assert list((tmp_path / "cache").iterdir()) == []  # nothing is left behind
+        for split in ("train", "val", "test"):
+            for name, array in expected.arrays(split).items():
+                np.testing.assert_array_equal(data.arrays(split)[name], array)
+        for ours, theirs in zip(data.train, expected.train, strict=True):
+            np.testing.assert_array_equal(ours["images"], theirs["images"])
+            np.testing.assert_array_equal(ours["labels"], theirs["labels"])
+        assert len(data.arrays("train", limit=0)["images"]) == 0
+
+    def test_auto_takes_the_first_with_room(self, monkeypatch):
+        monkeypatch.setattr(reading, "_free_memory", lambda: 1000)
+        usage = type("Usage", (), {"free": 5000})
+        monkeypatch.setattr(reading.shutil, "disk_usage", lambda path: usage)
+        assert reading.choose_cache("auto", 250, None) == "memory"
+        assert reading.choose_cache("auto", 251, None) == "file"
+        assert reading.choose_cache("auto", 2501, None) == "none"
+        assert reading.choose_cache("memory", 10**12, None) == "memory"
+
+
+class TestDecoding:
+    def test_jpegs_are_as_pillow_reads_them(self, folder):
+        data = kmg.data.load(folder, image_size=32, resize="stretch", channels=3, cache="none")
+        assert sum(example.jpeg is not None for example in data.store.examples) == 28
+        for split in ("train", "val", "test"):
+            for row in data.rows(split):
+                example = data.store.examples[row]
+                with Image.open(example.path) as picture:
+                    pillow = picture.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS)
+                ours = data.store.read(np.array([row]))["images"][0].astype(float)
+                assert np.abs(ours - np.asarray(pillow)).mean() < 0.3, example.name
+
+    def test_fast_is_near(self, tmp_path):
+        picture = skimage.data.retina()
+        for i in range(12):
+            part = picture[100 * i : 100 * i + 256, 500:756]
+            Image.fromarray(part).save(tmp_path / f"{i}.jpg", quality=90)
+        exact, fast = (
+            kmg.data.load(tmp_path, image_size=64, decoding=how).arrays("train")["images"]
+            for how in ("exact", "fast")
+        )
+        assert 0 < np.abs(exact - fast).mean() * 255 < 1
+        # Not at half scale where that would be too small.
+        large = [
+            kmg.data.load(tmp_path, image_size=200, decoding=how).arrays("train")["images"]
+            for how in ("exact", "fast")
+        ]
+        np.testing.assert_array_equal(*large)
+
+
+class TestTraining:
+    def test_balance_repeats_the_smaller_classes(self, folder):
+        data = kmg.data.load(folder, image_size=32, balance=True)
+        batches = list(data.train)
+        epoch = np.concatenate([batch["labels"] for batch in batches])
+        counts = np.bincount(epoch)
+        assert counts[0] == counts[1] == (data.columns["labels"][data.rows("train")] == 1).sum()
+        plain = np.concatenate([batch["labels"] for batch in data.val])
+        np.testing.assert_array_equal(plain, data.arrays("val")["labels"])
+        # Every image of the smaller class comes as often as any other, give or take one.
+        images = np.concatenate([batch["images"] for batch in batches])[epoch == 0]
+        _, repeats = np.unique(images.reshape(len(images), -1), axis=0, return_counts=True)
+        assert set(repeats) <= {len(images) // len(repeats), len(images) // len(repeats) + 1}
+
+    def test_augmentation_changes_training_images_alone(self, folder):
+        augment = kmg.data.augment(flip_horizontal=True, rotation=15)
+        plain = kmg.data.load(folder, image_size=32)
+        data, again, other = (
+            kmg.data.load(folder, image_size=32, augment=augment, seed=seed) for seed in (0, 0, 1)
+        )
+        np.testing.assert_array_equal(
+            np.concatenate([batch["images"] for batch in data.test]),
+            plain.arrays("test")["images"],
+        )
+        epochs = [np.concatenate([batch["images"] for batch in data.train]) for _ in range(2)]
+        repeated = [np.concatenate([batch["images"] for batch in again.train]) for _ in range(2)]
+        for ours, theirs in zip(epochs, repeated, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        stored = {image.tobytes() for image in plain.arrays("train")["images"]}
+        assert sum(image.tobytes() in stored for image in epochs[0]) < 5
+        seen = [{image.tobytes() for image in epoch} for epoch in epochs]
+        assert len(seen[0] & seen[1]) < 5  # another change in each epoch
+        assert (next(iter(other.train))["images"] != next(iter(data.train))["images"]).numpy().any()
+        assert "train only: " in data.provenance["preprocessing"][-1]

@@ -8,7 +8,7 @@ import numpy as np
 import skimage
 
 from keras_medgen.data.found import Found
-from keras_medgen.data.image_data import SPLITS
+from keras_medgen.data.splits import SPLITS
 
 DARKEST_RETINA = 40  # red, in grey levels: between the black surround and the dimmest fundus
 SMALLEST_PATCH = 16
@@ -98,12 +98,14 @@ def cut_patches(name: str, side: int, fractions: dict[str, float], seed: int) ->
             f"Received: image_size={side}."
         )
 
-    splits = {
-        split: {"images": np.stack([picture[y : y + side, x : x + side] for y, x in corners])}
-        for split, corners in _assign(blocks, fractions, seed).items()
-    }
+    corners = _assign(blocks, fractions, seed)
+    images = [picture[y : y + side, x : x + side] for split in SPLITS for y, x in corners[split]]
     return Found(
-        splits=splits,
+        images=np.stack(images),
+        splits=np.repeat(SPLITS, [len(corners[split]) for split in SPLITS]),
+        names=np.array(
+            [f"row {y}, column {x}" for split in SPLITS for y, x in corners[split]], dtype=object
+        ),
         task="none",
         class_names=None,
         provenance={
@@ -117,6 +119,7 @@ def cut_patches(name: str, side: int, fractions: dict[str, float], seed: int) ->
             "the photograph that each belong to one split"
         ],
         left_out=left_out,
+        compared=False,  # patches overlap within a split, and share no pixel across
     )
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import keras_medgen as kmg
-from keras_medgen.data import patches
-from keras_medgen.data.patches import PICTURES
+from keras_medgen.data.readers import patches
+from keras_medgen.data.readers.patches import PICTURES
 
 NAMES = sorted(PICTURES)
 

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 import keras_medgen as kmg
-from tests.conftest import blobs
+from tests.conftest import textures
 
 OFFICIAL_COUNTS = {"train": 4708, "val": 524, "test": 624}
 
 
 @pytest.fixture
 def images(rng):
-    return blobs(rng, 60, (20, 20, 1))[..., 0]
+    return textures(rng, 60, (20, 20, 1))[..., 0]
 
 
 def test_reads_every_split_as_it_is(images, write_npz, rng):
@@ -61,6 +61,33 @@ def test_several_labels_an_image(images, write_npz, rng):
     assert data.arrays("val")["labels"].shape[1] == 14
 
 
+def test_masks_are_kept(images, write_npz):
+    masks = (images > 100).astype(np.uint8) * 3
+    path = write_npz(train_images=images, train_masks=masks)
+    data = kmg.data.load(path, batch_size=5)
+    arrays = data.arrays("train")
+    assert arrays["masks"].dtype == np.int32
+    np.testing.assert_array_equal(arrays["masks"], 3 * (arrays["images"][..., 0] * 255 > 100.5))
+    batch = next(iter(data.train))
+    assert batch["masks"].dtype == np.int32
+    np.testing.assert_array_equal(batch["masks"] > 0, batch["images"][..., 0].numpy() * 255 > 100.5)
+    half = kmg.data.load(path, image_size=10).arrays("train")
+    assert half["masks"].shape == (48, 10, 10)
+    assert set(np.unique(half["masks"])) == {0, 3}
+
+
+def test_patients_in_two_splits_of_the_source_are_reported(images, write_npz):
+    path = write_npz(
+        train_images=images[:40],
+        val_images=images[40:50],
+        test_images=images[50:],
+        train_patient=np.arange(40) // 4,
+        test_patient=np.arange(10) + 8,
+    )
+    (note,) = kmg.data.load(path).report.notes
+    assert note == "2 patients or groups stand in both train and test"
+
+
 class TestMissingSplits:
     def test_are_cut_off_and_share_nothing(self, images, write_npz):
         data = kmg.data.load(
@@ -95,6 +122,16 @@ class TestMissingSplits:
         assert sum(map(len, present)) == 12
         assert "by group" in " ".join(data.provenance["preprocessing"])
 
+    def test_an_empty_split_counts_as_missing(self, images, write_npz):
+        path = write_npz(train_images=images, test_images=images[:0], val_images=images[:0])
+        assert kmg.data.load(path).provenance["counts"] == {"train": 48, "val": 6, "test": 6}
+
+    def test_classes_keep_their_shares(self, images, write_npz):
+        labels = np.arange(60) % 3 == 0
+        data = kmg.data.load(write_npz(train_images=images, train_labels=labels))
+        for split in ("val", "test"):
+            assert np.bincount(data.arrays(split)["labels"]).tolist() == [4, 2]
+
     def test_the_seed_decides(self, images, write_npz):
         path = write_npz(train_images=images)
         first, again, other = (
@@ -106,12 +143,12 @@ class TestMissingSplits:
 
 def _bad(**changes):
     """A sound file, but for `changes`."""
-    images = blobs(np.random.default_rng(0), 30)[..., 0]
-    arrays = {"train_images": images, "test_images": images[:12], **changes}
+    images = textures(np.random.default_rng(0), 30, (16, 16, 1))[..., 0]
+    arrays = {"train_images": images, "test_images": 255 - images[:12], **changes}
     return {name: array for name, array in arrays.items() if array is not None}
 
 
-PIXELS = blobs(np.random.default_rng(1), 30)[..., 0]
+PIXELS = textures(np.random.default_rng(1), 30, (16, 16, 1))[..., 0]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +161,7 @@ PIXELS = blobs(np.random.default_rng(1), 30)[..., 0]
         (_bad(train_images=np.repeat(PIXELS[..., None], 5, -1)), r"1 to 4 channels.*16, 16, 5\)"),
         (_bad(train_images=np.full_like(PIXELS, 7)), "constant.*7"),
         (_bad(train_images=np.full(PIXELS.shape, np.nan)), "100% of the pixels.*NaN"),
-        (_bad(train_images=PIXELS.astype(float)), r"lie in \[0, 1\].*\[2"),
+        (_bad(train_images=PIXELS.astype(float)), r"lie in \[0, 1\].*, 255\]"),
         (_bad(train_images=PIXELS.astype(np.int16)), "uint8.*int16"),
         (_bad(test_images=PIXELS[:, :15]), "of one shape"),
         (_bad(test_images=PIXELS / 255), "of one dtype"),
@@ -143,10 +180,11 @@ PIXELS = blobs(np.random.default_rng(1), 30)[..., 0]
             _bad(train_labels=np.ones((30, 3), int), test_labels=np.zeros((12, 4), int)),
             "labels must be of one shape",
         ),
-        (_bad(test_images=PIXELS[:0]), "no image for the split 'test'"),
-        (_bad(train_patient=np.zeros(30, int)), "no val split.*two groups"),
+        (_bad(train_patient=np.zeros(30, int)), "lacks a split.*two groups"),
         (_bad(train_patient=np.zeros(29, int)), r"shape \(30,\).*29"),
         (_bad(test_images=np.zeros_like(PIXELS)), "constant.*test"),
+        (_bad(train_masks=np.zeros((30, 4, 4), int)), r"train_masks must be integers of shape"),
+        (_bad(train_masks=np.zeros((30, 16, 16), int)), "masks for.*train.*of"),
     ],
 )
 def test_bad_files_are_refused_by_name(write_npz, arrays, message):

@@ -7,22 +7,20 @@ from pathlib import Path
 import numpy as np
 
 from keras_medgen.data.found import Found
-from keras_medgen.data.image_data import SPLITS
-from keras_medgen.data.splits import split_off
+from keras_medgen.data.splits import SPLITS
 
 GROUPS = ("patient", "slide")
 
 
-def read_npz(path: Path, fractions: dict[str, float], seed: int) -> Found:
-    """Reads an .npz with MedMNIST's keys; a missing split is cut off the training images.
+def read_npz(path: Path) -> Found:
+    """Reads an .npz with MedMNIST's keys.
 
     Args:
         path: the file: `*_images` of shape (n, height, width) or (n, height, width, channels),
             uint8, or floating point in [0, 1]; optional `*_labels` of shape (n,), (n, 1) or, for
-            several labels an image, (n, num_classes) of 0 and 1; optional `class_names`; where a
-            split is missing, `train_patient` or `train_slide` keeps each group in one split.
-        fractions: share of "val" and of "test", for the one that the file lacks.
-        seed: of the cut.
+            several labels an image, (n, num_classes) of 0 and 1; optional `*_masks`, integers of
+            shape (n, height, width); optional `class_names`; optional `*_patient` or `*_slide`,
+            (n,): where a split is missing, each of them stays in one split.
 
     Returns:
         `Found`.
@@ -30,7 +28,7 @@ def read_npz(path: Path, fractions: dict[str, float], seed: int) -> Found:
     Raises:
         ValueError: if the file cannot be used; the message names the file.
     """
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path)
     if "train_images" not in arrays:
         raise ValueError(
             f"{path.name} holds no images: expected the key 'train_images'. "
@@ -40,62 +38,65 @@ def read_npz(path: Path, fractions: dict[str, float], seed: int) -> Found:
     for name in SPLITS:
         if f"{name}_images" not in arrays:
             continue
-        splits[name] = {"images": _images(arrays[f"{name}_images"], f"{name}_images", path.name)}
+        images = _images(arrays.pop(f"{name}_images"), f"{name}_images", path.name)
+        splits[name] = {"images": images}
         if f"{name}_labels" in arrays:
-            labels = _labels(arrays[f"{name}_labels"], f"{name}_labels", path.name)
-            if len(labels) != len(splits[name]["images"]):
+            labels = as_labels(arrays[f"{name}_labels"], f"{name}_labels", path.name)
+            if len(labels) != len(images):
                 raise ValueError(
-                    f"{path.name}: {len(splits[name]['images'])} {name}_images but "
-                    f"{len(labels)} {name}_labels."
+                    f"{path.name}: {len(images)} {name}_images but {len(labels)} {name}_labels."
                 )
             splits[name]["labels"] = labels
+        if f"{name}_masks" in arrays:
+            key, shape = f"{name}_masks", images.shape[:3]
+            splits[name]["masks"] = _masks(arrays.pop(key), key, shape, path.name)
+        kind = next((kind for kind in GROUPS if f"{name}_{kind}" in arrays), None)
+        if kind is not None:
+            groups = arrays[f"{name}_{kind}"]
+            if groups.shape != (len(images),):
+                raise ValueError(
+                    f"{path.name}: {name}_{kind} must be of shape ({len(images)},). "
+                    f"Received: shape {groups.shape}."
+                )
+            splits[name]["groups"] = groups
     _check_alike(splits, path.name)
 
-    preprocessing = []
-    groups = next((arrays[f"train_{g}"] for g in GROUPS if f"train_{g}" in arrays), None)
-    if groups is not None and groups.shape != (len(splits["train"]["images"]),):
-        raise ValueError(
-            f"{path.name}: train_patient or train_slide must be of shape "
-            f"({len(splits['train']['images'])},). Received: shape {groups.shape}."
-        )
-    rng = np.random.default_rng(seed)
-    whole = len(splits["train"]["images"])  # both fractions are shares of it
-    total = sum(len(split["images"]) for split in splits.values())
-    for name in ("test", "val"):
-        if name in splits:
-            continue
-        count = len(splits["train"]["images"])
-        if count < 2:
-            raise ValueError(f"{path.name} gives {total} images; too few to split.")
-        try:
-            chosen = split_off(count, fractions[name] * whole / count, rng, groups)
-        except ValueError as error:
-            raise ValueError(
-                f"{path.name} has no {name} split and cannot be cut: {error}"
-            ) from None
-        splits[name] = {key: array[chosen] for key, array in splits["train"].items()}
-        splits["train"] = {key: array[~chosen] for key, array in splits["train"].items()}
-        groups = None if groups is None else groups[~chosen]
-        preprocessing.append(
-            f"{name}: {fractions[name]:g} of the training images, cut off at random"
-            + ("" if groups is None else " by group")
-        )
+    def column(key):
+        parts = [split[key] for split in splits.values() if key in split]
+        return np.concatenate(parts) if len(parts) == len(splits) else None
 
-    task, class_names = _task(splits, arrays.get("class_names"))
+    labels = column("labels")
+    task, class_names = _task(labels, arrays.get("class_names"))
     return Found(
-        splits={name: splits[name] for name in SPLITS},
+        images=column("images"),
+        splits=np.repeat(list(splits), [len(split["images"]) for split in splits.values()]),
         task=task,
         class_names=class_names,
+        labels=labels,
+        masks=column("masks"),
+        groups=_groups(splits),
+        names=np.concatenate(
+            [
+                np.array([f"{name} {row}" for row in range(len(split["images"]))], dtype=object)
+                for name, split in splits.items()
+            ]
+        ),
         provenance={
             "source": path.name,
             "licence": "not stated in the file",
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": file_sha256(path),
         },
-        preprocessing=preprocessing,
     )
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz; ValueError with its name if it is none."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
@@ -130,7 +131,20 @@ def _images(images: np.ndarray, key: str, file: str) -> np.ndarray:
     return images.astype(np.float32)
 
 
-def _labels(labels: np.ndarray, key: str, file: str) -> np.ndarray:
+def _masks(masks: np.ndarray, key: str, shape: tuple, file: str) -> np.ndarray:
+    if masks.shape[3:] == (1,):
+        masks = masks[..., 0]
+    whole = np.issubdtype(masks.dtype, np.integer) or masks.dtype == bool
+    if masks.shape != shape or not whole:
+        raise ValueError(
+            f"{file}: {key} must be integers of shape {shape}. "
+            f"Received: {masks.dtype} of shape {masks.shape}."
+        )
+    return masks.astype(np.uint8) if masks.dtype == bool else masks
+
+
+def as_labels(labels: np.ndarray, key: str, file: str) -> np.ndarray:
+    """Labels as int32 (n,) or (n, num_classes); ValueError if they are none."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     whole = np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool
@@ -145,6 +159,17 @@ def _labels(labels: np.ndarray, key: str, file: str) -> np.ndarray:
     return labels.astype(np.int32)
 
 
+def _groups(splits: dict[str, dict[str, np.ndarray]]) -> np.ndarray | None:
+    """Numbers of patients or slides; an image of which none is known has one of its own."""
+    if not any("groups" in split for split in splits.values()):
+        return None
+    numbers, keys = {}, []
+    for name, split in splits.items():
+        count = len(split["images"])
+        keys += split["groups"].tolist() if "groups" in split else [(name, i) for i in range(count)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+
+
 def _check_alike(splits: dict[str, dict[str, np.ndarray]], file: str):
     shapes = {name: split["images"].shape[1:] for name, split in splits.items()}
     if len(set(shapes.values())) > 1:
@@ -152,26 +177,26 @@ def _check_alike(splits: dict[str, dict[str, np.ndarray]], file: str):
     dtypes = {name: str(split["images"].dtype) for name, split in splits.items()}
     if len(set(dtypes.values())) > 1:
         raise ValueError(f"{file}: the splits' images must be of one dtype. Received: {dtypes}.")
-    labelled = {name for name, split in splits.items() if "labels" in split}
-    if labelled and labelled != set(splits):
-        raise ValueError(
-            f"{file}: either all splits have labels or none. "
-            f"Received: labels for {sorted(labelled)} of {sorted(splits)}."
-        )
+    for key in ("labels", "masks"):
+        having = {name for name, split in splits.items() if key in split}
+        if having and having != set(splits):
+            raise ValueError(
+                f"{file}: either all splits have {key} or none. "
+                f"Received: {key} for {sorted(having)} of {sorted(splits)}."
+            )
+    labelled = "labels" in splits["train"]
     widths = {split["labels"].shape[1:] for split in splits.values() if labelled}
     if len(widths) > 1:
         raise ValueError(f"{file}: the splits' labels must be of one shape. Received: {widths}.")
 
 
-def _task(splits, names: np.ndarray | None) -> tuple[str, list[str] | None]:
-    labels = splits["train"].get("labels")
+def _task(labels: np.ndarray | None, names: np.ndarray | None) -> tuple[str, list[str] | None]:
     if labels is None:
         return "none", None
     if labels.ndim == 2:
         task, num_classes = "multi-label", labels.shape[1]
     else:
-        task = "multi-class"
-        num_classes = 1 + max(int(split["labels"].max(initial=0)) for split in splits.values())
+        task, num_classes = "multi-class", 1 + int(labels.max(initial=0))
     if names is not None and names.ndim == 1 and len(names) >= num_classes:
         return task, [str(name) for name in names]
     return task, [str(label) for label in range(num_classes)]

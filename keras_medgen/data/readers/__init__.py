@@ -1,0 +1,1 @@
+"""One module for each kind of source; all of them give `Found`."""

@@ -1,0 +1,147 @@
+"""Whole folders of real files through `load`: each used, or left out with its reason."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_medgen as kmg
+from tests.conftest import textures
+from tests.data.readers.test_pictures import ODD
+
+LEFT_OUT = {
+    "dicom": {
+        "badVR.dcm": "NumberOfFrames",
+        "decimal_rescale.dcm": "all pixels are -4096",
+        "liver_1frame.dcm": "segmentation",
+        "liver_rle.dcm": "segmentation",
+        "MR_truncated.dcm": "cut short",
+        "no_meta.dcm": "not a DICOM file",
+        "rtdose.dcm": "radiotherapy dose",
+        "rtplan.dcm": "no pixel data",
+        "test-SR.dcm": "no pixel data",
+    },
+    "nifti": {
+        "monai_anatomical_label.nii.gz": "a mask without a volume",
+        "monai_reoriented_anat_moved_label.nii.gz": "a mask without a volume",
+        "row_major.dconn.nii": "CIFTI|not an image|surface|connectivity",
+    },
+    "odd_images": {name: reason for name, reason in ODD.items() if isinstance(reason, str)}
+    | {"tRNS_null_1x1.png": "all pixels are"},
+}
+
+
+@pytest.mark.parametrize("kind", sorted(LEFT_OUT))
+def test_every_file_is_used_or_left_out_with_its_reason(test_data, kind):
+    folder = test_data / "files" / kind
+    if kind == "dicom":
+        pytest.importorskip("pydicom")
+    if kind == "nifti":
+        pytest.importorskip("nibabel")
+    data = kmg.data.load(folder, image_size=32, channels=1)
+    report = data.report
+    assert report.found == report.used + len(report.left_out)
+    left_out = {name: reason for name, reason in report.left_out if "slice" not in name}
+    pages = {name for name in left_out if " page " in name}  # of animations, all of one colour
+    assert all("all pixels are" in left_out[name] for name in pages)
+    expected = LEFT_OUT[kind]
+    assert set(left_out) - pages == set(expected)
+    for name, reason in expected.items():
+        assert re.search(reason, left_out[name]), (name, left_out[name])
+    names = {path.name for path in folder.iterdir()}
+    seen = [e.name for e in data_examples(folder)] + list(left_out)
+    seen = {re.sub(r" (page|frame|volume|slice) .*", "", name) for name in seen}
+    assert seen == names - {"brats_pat0006_seg.nii.gz"}  # it is a mask, and used as such
+    assert str(test_data) not in json.dumps(data.provenance) + json.dumps(report.left_out)
+    for split in ("train", "val", "test"):
+        images = data.arrays(split)["images"]
+        assert 0 <= images.min() < images.max() <= 1
+        assert np.isfinite(images).all()
+
+
+def data_examples(folder):
+    return kmg.data.load(folder, image_size=32, channels=1, cache="none").store.examples
+
+
+def test_dicom_and_pictures_in_one_folder(test_data, tmp_path, rng):
+    pytest.importorskip("pydicom")
+    for path in (test_data / "files" / "dicom").glob("MR_small*.dcm"):
+        (tmp_path / path.name).symlink_to(path)
+    for i in range(10):
+        Image.fromarray(rng.integers(0, 255, (40, 40), np.uint8)).save(tmp_path / f"{i}.png")
+    data = kmg.data.load(tmp_path, image_size=32)
+    assert data.image_shape == (32, 32, 1)
+    assert {example.eight_bit for example in data_examples(tmp_path)} == {True, False}
+
+
+def test_masks_of_volumes_by_manifest(tmp_path, rng):
+    nibabel = pytest.importorskip("nibabel")
+    lines = ["path,mask"]
+    (tmp_path / "lesions").mkdir()
+    for i in range(6):
+        volume = textures(rng, 5, (24, 20, 1))[..., 0].transpose(1, 2, 0).astype(np.float32)
+        for name, array in ((f"v{i}", volume), (f"lesions/{i}", (volume > 150).astype(np.uint8))):
+            nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+        lines.append(f"v{i}.nii.gz,lesions/{i}.nii.gz")
+    (tmp_path / "scans.csv").write_text("\n".join(lines))
+    data = kmg.data.load(tmp_path / "scans.csv", test_fraction=0.2, validation_fraction=0.2)
+    assert data.report.used == 30
+    arrays = data.arrays("train")
+    assert arrays["images"].shape[1:] == (20, 24, 1)
+    for image, mask in zip(arrays["images"][..., 0], arrays["masks"], strict=True):
+        assert image[mask == 1].min() >= image[mask == 0].max()
+    volumes = data.arrays("test", volumes=True)
+    assert volumes["images"].shape == (1, 5, 20, 24, 1)
+    assert volumes["masks"].shape == (1, 5, 20, 24)
+
+
+def test_one_volume_of_one_patient_cannot_be_split(test_data):
+    pytest.importorskip("nibabel")
+    volume = test_data / "files" / "nifti" / "niivue_MR_Gd.nii.gz"
+    with pytest.raises(ValueError, match=r"niivue_MR_Gd.nii.gz lacks a split.*two groups"):
+        kmg.data.load(volume, image_size=32)
+
+
+def test_no_name_of_a_patient_is_kept(tmp_path, rng):
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    for i in range(24):
+        dataset = pydicom.Dataset()
+        meta = pydicom.dataset.FileMetaDataset()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.file_meta = meta
+        dataset.PatientName, dataset.PatientID = "Doe^Jane", f"SECRET-{i // 4}"
+        dataset.Modality, dataset.SeriesInstanceUID = "CT", f"1.2.{i // 4}"
+        dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, generate_uid()
+        dataset.Rows = dataset.Columns = 24
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated = dataset.BitsStored = 16
+        dataset.HighBit, dataset.PixelRepresentation = 15, 0
+        dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
+        dataset.PixelData = rng.integers(0, 2000, (24, 24), np.uint16).tobytes()
+        place = tmp_path / "scans" / f"Doe_{i // 4}"
+        place.mkdir(parents=True, exist_ok=True)
+        dataset.save_as(place / f"{i}.dcm", enforce_file_format=True)
+    data = kmg.data.load(tmp_path / "scans", window="lung", test_fraction=0.3)
+    assert data.task == "none"  # one patient a folder: no classes
+    seen = [set(data.rows(split) // 4) for split in ("train", "val", "test")]
+    assert sum(map(len, seen)) == 6  # a patient stays in one split
+    kmg.data.write_shards(data, tmp_path / "prepared")
+    written = [path.read_bytes() for path in (tmp_path / "prepared").iterdir()]
+    kept = [json.dumps(data.provenance).encode(), repr(data.report).encode(), *written]
+    assert not any(secret in content for content in kept for secret in (b"Doe", b"SECRET"))
+
+
+def test_window_of_sixteen_bit_pictures(tmp_path, rng):
+    for i in range(10):
+        deep = rng.integers(0, 4096, (16, 16)).astype(np.uint16)
+        Image.fromarray(deep).save(tmp_path / f"{i}.png")
+    plain = kmg.data.load(tmp_path).arrays("train")["images"]
+    windowed = kmg.data.load(tmp_path, window=(2048, 4096)).arrays("train")["images"]
+    assert plain.max() < 4096 / 65535
+    assert windowed.max() > 0.95
