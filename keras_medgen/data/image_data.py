@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_medgen.data.augment import Augment
 from keras_medgen.data.found import Found
 from keras_medgen.data.splits import SPLITS
-from keras_medgen.data.store import Store
+from keras_medgen.data.store import Store, mapped
 
 NAMES_KEPT = 10  # of the files left out for one reason, in what is written
 
@@ -223,7 +223,7 @@ class ImageData:
         if training and self.augment is not None:
             seeds = tf.data.Dataset.random(self.seed, rerandomize_each_iteration=True)
             dataset = tf.data.Dataset.zip(dataset, seeds.batch(self.batch_size))
-        dataset = dataset.map(finish, num_parallel_calls=2, deterministic=True).prefetch(2)
+        dataset = mapped(dataset, finish, 2).prefetch(2)
         options = tf.data.Options()
         options.autotune.enabled = False  # it can stall at the end of an epoch
         return dataset.with_options(options)

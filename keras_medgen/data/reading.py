@@ -19,7 +19,7 @@ from keras_medgen.data.resizing import (
     resize_mask,
 )
 from keras_medgen.data.settings import Settings
-from keras_medgen.data.store import ArrayStore, Store
+from keras_medgen.data.store import ArrayStore, Store, mapped
 from keras_medgen.data.stream import PARALLEL, Stream
 
 PROGRESS_EVERY = 5000
@@ -223,7 +223,7 @@ def read_all(stream: Stream, cache: str, folder: Path | None) -> Reading:
             <= (0 if pixels.dtype == tf.uint8 else ROUNDING),
         }
 
-    dataset = stream.examples_at(tf.data.Dataset.range(count)).map(described, PARALLEL)
+    dataset = mapped(stream.examples_at(tf.data.Dataset.range(count)), described, PARALLEL)
     options = tf.data.Options()
     options.autotune.enabled = False
     stream.lenient = True  # an error for each bad file would be logged by TensorFlow as well

@@ -16,7 +16,7 @@ from keras_medgen.data.image_data import ImageData, LoadReport
 from keras_medgen.data.reading import choose_cache
 from keras_medgen.data.settings import Settings
 from keras_medgen.data.splits import SPLITS
-from keras_medgen.data.store import ArrayStore, Store
+from keras_medgen.data.store import ArrayStore, Store, mapped
 
 FORMAT = "keras_medgen shards 1"
 MANIFEST, PLAN, COLUMNS = "manifest.json", "plan.json", "columns.npz"
@@ -201,7 +201,7 @@ class Records:
                 tensor.set_shape((None, *self.shape[1 : 4 if name == "images" else 3]))
             return {"rows": rows, **batch}
 
-        return rows.batch(batch_size).map(gather, num_parallel_calls=2, deterministic=True)
+        return mapped(rows.batch(batch_size), gather, 2)
 
     def in_memory(self) -> Store:
         """All of it as an `ArrayStore`."""
