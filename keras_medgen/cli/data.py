@@ -9,6 +9,7 @@ import typer
 from keras_medgen import data
 from keras_medgen._pictures import save_grid
 from keras_medgen.cli import options
+from keras_medgen.data.records import check_target
 
 SHEET_COLUMNS = 12
 SHEET_ROWS = 4  # for a source without classes
@@ -76,6 +77,7 @@ def prepare(
     Splits, copies and what was left out are settled here and kept. Given again after it was
     stopped, it goes on and ends with the same shards.
     """
+    check_target(directory)  # before the source is read
     images = data.load(
         source,
         image_size=image_size,

@@ -33,7 +33,7 @@ def settle_splits(
     Returns:
         `LoadReport`.
     """
-    notes = []
+    notes = list(found.notes)
     near = np.zeros((0, 2), int)
     cut = not all((found.splits == split).any() for split in SPLITS) or (found.splits == "").any()
     used = np.flatnonzero(found.splits != "out")
@@ -73,7 +73,7 @@ def settle_splits(
             found.preprocessing.append(f"{', '.join(missing)} cut off by {how}, seeded")
     if settings.deduplicate == "drop":
         _drop_near(found, near)
-    notes += _shared_groups(found)
+    notes += _shared_groups(found) + _contradictions(found, copies, near)
     used = np.flatnonzero(found.splits != "out")
     return LoadReport(
         found=len(used) + len(found.left_out),
@@ -160,6 +160,20 @@ def _shared_groups(found: Found) -> list[str]:
         if len(shared):
             notes.append(f"{len(shared)} patients or groups stand in both {first} and {second}")
     return notes
+
+
+def _contradictions(found: Found, copies: np.ndarray, near: np.ndarray) -> list[str]:
+    """Says how many pictures stand under different labels."""
+    if found.labels is None:
+        return []
+    order = np.flatnonzero(found.splits != "out")
+    order = order[np.argsort(copies[order], kind="stable")]
+    chain = np.stack([order[:-1], order[1:]], axis=1)
+    pairs = np.concatenate([chain[copies[chain[:, 0]] == copies[chain[:, 1]]], near])
+    pairs = pairs[(found.splits[pairs] != "out").all(axis=1)]
+    labels = found.labels.reshape(len(found.labels), -1)
+    number = int((labels[pairs[:, 0]] != labels[pairs[:, 1]]).any(axis=1).sum())
+    return [f"{number} pairs of copies stand under different labels"] if number else []
 
 
 def _leaks(splits, copies, near) -> dict[str, dict[str, int]]:

@@ -66,6 +66,7 @@ class Found:
         preprocessing: what was done to the pixels so far, a sentence each.
         left_out: (name, reason) of each image that was not used.
         compared: whether copies are to be looked for.
+        notes: sentences on what else a user should know.
     """
 
     images: np.ndarray | list[Example]
@@ -82,6 +83,7 @@ class Found:
     preprocessing: list[str] = dataclasses.field(default_factory=list)
     left_out: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     compared: bool = True
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def keep(self, rows: np.ndarray) -> None:
         """Keeps some rows, by number, of everything but `images` and `left_out`."""

@@ -162,6 +162,8 @@ class ImageData:
         """
         if split not in SPLITS:
             raise ValueError(f"split must be one of {SPLITS}. Received: split={split!r}.")
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit must not be negative. Received: limit={limit}.")
         rows = self._rows[split]
         if volumes:
             rows = self._by_volume(rows)

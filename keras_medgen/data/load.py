@@ -128,21 +128,22 @@ def load(
         seed=seed,
     )
     path = Path(source).expanduser()
+    name = path.resolve().name
     if path.is_dir() and is_prepared(path):
         found, store, report = read_shards(path, settings)
     else:
         found = _find(str(source), path, settings)
         store, digests, thumbnails = read_pixels(found, settings)
-        _check_enough(found, path.name)
-        report = settle_splits(found, digests, thumbnails, settings, path.name)
-    _check_images(found, store, path.name)
+        _check_enough(found, name)
+        report = settle_splits(found, digests, thumbnails, settings, name)
+    _check_images(found, store, name)
     if balance and found.task not in ("multi-class", "ordinal"):
         raise ValueError(
-            f"balance=True needs one label an image. Received: {path.name}, whose task is "
+            f"balance=True needs one label an image. Received: {name}, whose task is "
             f"{found.task!r}."
         )
     if augment is not None:
-        found.preprocessing = [*found.preprocessing, f"train only: {augment.description}"]
+        found.provenance["augmentation"] = f"train only: {augment.description}"
     data = ImageData(
         found,
         store,
@@ -152,7 +153,7 @@ def load(
         balance=balance,
         augment=augment,
     )
-    print(f"{path.name}: {report.summary(data.provenance['counts'])}", file=sys.stderr)
+    print(f"{name}: {report.summary(data.provenance['counts'])}", file=sys.stderr)
     return data
 
 
@@ -170,13 +171,14 @@ def _find(source: str, path: Path, settings: Settings) -> Found:
             f"source must be one of {', '.join([*sorted(PICTURES), *MEDMNIST])}, or the path of a "
             f"folder or a file. Received: source={source!r}."
         )
-    name = path.name or path.resolve().name
-    if path.suffix == ".npz":
+    name = path.resolve().name
+    suffix = path.suffix.casefold()
+    if suffix == ".npz":
         return read_npz(path)
     left_out, folders_are_classes = [], False
     if path.is_dir():
         entries, left_out, folders_are_classes = list_folder(path)
-    elif path.suffix == ".csv":
+    elif suffix == ".csv":
         entries = read_manifest(path)
     else:
         entries = [Entry(path)]

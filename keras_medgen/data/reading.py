@@ -19,7 +19,7 @@ from keras_medgen.data.resizing import (
     resize_mask,
 )
 from keras_medgen.data.settings import Settings
-from keras_medgen.data.store import ArrayStore, Store, mapped
+from keras_medgen.data.store import ArrayStore, Store, mapped, new_array
 from keras_medgen.data.stream import PARALLEL, Stream
 
 PROGRESS_EVERY = 5000
@@ -58,15 +58,13 @@ def read_pixels(found: Found, settings: Settings) -> tuple[Store, list[bytes | N
         fast=settings.decoding == "fast",
         masks=any(example.read_mask is not None for example in examples),
     )
-    image_bytes = int(np.prod(stream.shape)) * stream.dtype.itemsize
-    reading = read_all(
-        stream, choose_cache(settings.cache, image_bytes, settings.data_dir), settings.data_dir
-    )
+    cache = choose_cache(settings.cache, stream.nbytes, settings.data_dir)
+    reading = read_all(stream, cache, settings.data_dir)
     found.keep(reading.rows)
     found.left_out += reading.left_out
+    _leave_out_single_images(found)
     if settings.on_error == "raise":
         found.raise_first()
-    _leave_out_single_images(found)
     found.provenance["sha256"] = hashlib.sha256(b"".join(reading.digests)).hexdigest()
     found.preprocessing += _said(examples, stream, settings)
     return reading.store, reading.digests, reading.thumbnails
@@ -78,7 +76,8 @@ def choose_cache(asked: str, image_bytes: int, folder: Path | None) -> str:
         return asked
     if image_bytes <= MEMORY_SHARE * _free_memory():
         return "memory"
-    free = shutil.disk_usage(folder or tempfile.gettempdir()).free
+    there = folder if folder is not None and folder.exists() else tempfile.gettempdir()
+    free = shutil.disk_usage(there).free
     return "file" if image_bytes <= DISK_SHARE * free else "none"
 
 
@@ -209,8 +208,8 @@ def read_all(stream: Stream, cache: str, folder: Path | None) -> Reading:
     count = len(stream)
     images = masks = None
     if cache != "none":
-        images = _array(stream.shape, stream.dtype, cache, folder)
-        masks = _array(stream.shape[:3], np.int32, cache, folder) if stream.masks else None
+        images = new_array(stream.shape, stream.dtype, cache, folder)
+        masks = new_array(stream.shape[:3], np.int32, cache, folder) if stream.masks else None
     thumbnails = np.zeros((count, THUMBNAIL, THUMBNAIL), np.uint8)
     digests, rows, left_out = [], [], []
 
@@ -269,11 +268,3 @@ def read_all(stream: Stream, cache: str, folder: Path | None) -> Reading:
         thumbnails=thumbnails[:kept],
         left_out=left_out,
     )
-
-
-def _array(shape, dtype, cache: str, folder: Path | None) -> np.ndarray:
-    if cache == "memory" or 0 in shape:
-        return np.empty(shape, dtype)
-    # Without a name in the folder: its space is free again when the process ends, however it ends.
-    with tempfile.TemporaryFile(dir=folder, prefix="keras_medgen-") as file:
-        return np.memmap(file, dtype, "w+", shape=shape)

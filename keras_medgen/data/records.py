@@ -1,6 +1,7 @@
 """Prepared data sets: shards of TFRecords with a manifest, written once and read by `load`."""
 
 import dataclasses
+import hashlib
 import json
 import struct
 import sys
@@ -14,13 +15,19 @@ from keras_medgen.data.duplicates import digest
 from keras_medgen.data.found import Found
 from keras_medgen.data.image_data import ImageData, LoadReport
 from keras_medgen.data.reading import choose_cache
-from keras_medgen.data.settings import Settings
+from keras_medgen.data.settings import DEFAULTS, Settings
 from keras_medgen.data.splits import SPLITS
-from keras_medgen.data.store import ArrayStore, Store, mapped
+from keras_medgen.data.store import ArrayStore, Store, mapped, new_array
 
 FORMAT = "keras_medgen shards 1"
 MANIFEST, PLAN, COLUMNS = "manifest.json", "plan.json", "columns.npz"
 SHARD_BYTES = 64 * 2**20
+CHUNK = 64  # images read at a time
+# What was settled when the data were prepared, and cannot be asked for after it.
+SETTLED = (
+    *("resize", "window", "axis", "validation_fraction", "test_fraction", "deduplicate"),
+    *("on_error", "decoding"),
+)
 LENGTH = struct.Struct("<QI")  # a record's frame: length, its checksum, the data, their checksum
 FOOTER_BYTES = 4
 
@@ -43,6 +50,7 @@ def write_shards(data: ImageData, directory: str | Path, images_per_shard: int |
     directory = Path(directory)
     store = data.store
     image_bytes = int(np.prod(store.shape[1:])) * store.dtype.itemsize
+    rows = {split: data.rows(split) for split in SPLITS}
     per_shard = images_per_shard or max(1, SHARD_BYTES // image_bytes)
     plan = {
         "format": FORMAT,
@@ -51,18 +59,18 @@ def write_shards(data: ImageData, directory: str | Path, images_per_shard: int |
         "task": data.task,
         "class_names": data.class_names,
         "images_per_shard": per_shard,
+        "content": _content_hash(data, rows),
         "provenance": data.provenance,
         "report": dataclasses.asdict(data.report),
     }
     plan = json.loads(json.dumps(plan))
-    _check_plan(directory, plan)
+    check_target(directory, plan)
     with written_whole(directory / PLAN) as path:
         path.write_text(json.dumps(plan, indent=2) + "\n")
 
     for abandoned in directory.glob(".*.tfrecord"):  # a shard that a killed run was writing
         abandoned.unlink()
 
-    rows = {split: data.rows(split) for split in SPLITS}
     columns = {
         f"{split}_{name}": np.asarray(column[rows[split]], "U" if name == "texts" else None)
         for name, column in data.columns.items()
@@ -129,8 +137,9 @@ def read_shards(directory: Path, settings: Settings) -> tuple[Found, Store, Load
         provenance={
             key: value
             for key, value in manifest["provenance"].items()
-            if key not in ("counts", "preprocessing", "seed", "report")
-        },
+            if key not in ("counts", "preprocessing", "augmentation", "seed", "report")
+        }
+        | {"prepared_with_seed": manifest["provenance"]["seed"]},
         preprocessing=manifest["provenance"]["preprocessing"],
     )
     for name, asked, prepared in (
@@ -142,9 +151,15 @@ def read_shards(directory: Path, settings: Settings) -> tuple[Found, Store, Load
                 f"{directory.name} was prepared with {name} {prepared}: prepare it again for "
                 f"another. Received: {asked}."
             )
-    image_bytes = int(np.prod(records.shape)) * records.dtype.itemsize
-    cache = choose_cache(settings.cache, image_bytes, settings.data_dir)
-    store = records if cache == "none" else records.in_memory()
+    for name in SETTLED:
+        asked = getattr(settings, name)
+        if asked != getattr(DEFAULTS, name):
+            raise ValueError(
+                f"{directory.name} was prepared, and {name} settled then: prepare it again. "
+                f"Received: {name}={asked!r}."
+            )
+    cache = choose_cache(settings.cache, records.nbytes, settings.data_dir)
+    store = records if cache == "none" else records.in_array(cache, settings.data_dir)
     return found, store, LoadReport(**report)
 
 
@@ -203,9 +218,22 @@ class Records:
 
         return mapped(rows.batch(batch_size), gather, 2)
 
-    def in_memory(self) -> Store:
-        """All of it as an `ArrayStore`."""
-        return ArrayStore(*self.read(np.arange(self.shape[0])).values())
+    @property
+    def nbytes(self) -> int:
+        """What arrays of all of it would take."""
+        masks = int(np.prod(self.shape[:3])) * 4 if self._masked else 0
+        return int(np.prod(self.shape)) * self.dtype.itemsize + masks
+
+    def in_array(self, cache: str, folder: Path | None) -> ArrayStore:
+        """All of it, in memory or in a file (see `new_array`)."""
+        images = new_array(self.shape, self.dtype, cache, folder)
+        masks = new_array(self.shape[:3], np.int32, cache, folder) if self._masked else None
+        for start in range(0, self.shape[0], CHUNK):
+            read = self.read(np.arange(start, min(start + CHUNK, self.shape[0])))
+            images[start : start + CHUNK] = read["images"]
+            if masks is not None:
+                masks[start : start + CHUNK] = read["masks"]
+        return ArrayStore(images, masks)
 
     def _features(self, row):
         shard, offset, length = self._places[row]
@@ -220,8 +248,8 @@ class Records:
 
 def _write_shard(path: Path, data: ImageData, rows: np.ndarray):
     with written_whole(path) as beside, tf.io.TFRecordWriter(str(beside)) as writer:
-        for start in range(0, len(rows), 64):
-            some = rows[start : start + 64]
+        for start in range(0, len(rows), CHUNK):
+            some = rows[start : start + CHUNK]
             read = data.store.read(some)
             for i, row in enumerate(some):
                 image = read["images"][i]
@@ -266,7 +294,34 @@ def _places(path: Path):
             file.seek(offset)
 
 
-def _check_plan(directory: Path, plan: dict):
+def _content_hash(data: ImageData, rows: dict[str, np.ndarray]) -> str:
+    """Of the order of the images, and of all that is said of each but its pixels."""
+    told = hashlib.sha256()
+    for split in SPLITS:
+        told.update(rows[split].tobytes())
+        for name, column in sorted(data.columns.items()):
+            values = column[rows[split]]
+            told.update(repr([name, values.tolist()]).encode())
+        for start in range(0, len(rows[split]), CHUNK):
+            read = data.store.read(rows[split][start : start + CHUNK])
+            if "masks" not in read:
+                break
+            told.update(read["masks"].tobytes())
+    return told.hexdigest()
+
+
+def check_target(directory: Path, plan: dict | None = None) -> None:
+    """Refuses a folder that shards cannot be written to.
+
+    Args:
+        directory: the folder; it need not exist.
+        plan: what is to be written, if it is known already.
+
+    Raises:
+        ValueError: if it is a file, or holds something else or other shards.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"{directory} is a file: give a folder to write to.")
     try:
         there = json.loads((directory / PLAN).read_text())
     except FileNotFoundError:
@@ -277,7 +332,7 @@ def _check_plan(directory: Path, plan: dict):
         return
     except ValueError:
         there = None
-    if there != plan:
+    if plan is not None and there != plan:
         raise ValueError(
             f"{directory} holds shards of another source or of other settings: give another folder."
         )

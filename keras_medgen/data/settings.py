@@ -1,6 +1,7 @@
 """The arguments of `load`, checked once."""
 
 import dataclasses
+import numbers
 from pathlib import Path
 
 from keras_medgen.data.augment import Augment
@@ -10,28 +11,33 @@ from keras_medgen.data.augment import Augment
 class Settings:
     """The arguments of `load`, checked."""
 
-    image_size: int | None
-    batch_size: int
-    channels: int | None
-    resize: str
-    window: tuple[float, float] | None
-    axis: int | None
-    validation_fraction: float
-    test_fraction: float
-    deduplicate: str
-    on_error: str
-    balance: bool
-    augment: Augment | None
-    cache: str
-    decoding: str
-    data_dir: Path | None
-    seed: int
+    image_size: int | None = None
+    batch_size: int = 64
+    channels: int | None = None
+    resize: str = "pad"
+    window: tuple[float, float] | None = None
+    axis: int | None = None
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+    deduplicate: str = "report"
+    on_error: str = "skip"
+    balance: bool = False
+    augment: Augment | None = None
+    cache: str = "auto"
+    decoding: str = "exact"
+    data_dir: Path | None = None
+    seed: int = 0
 
     def __post_init__(self):
-        for name in ("image_size", "batch_size"):
+        for name, least in (("image_size", 1), ("batch_size", 1), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be positive. Received: {name}={value}.")
+            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            if name == "image_size" and value is None:
+                continue
+            if not whole or value < least:
+                raise ValueError(
+                    f"{name} must be an integer from {least}. Received: {name}={value!r}."
+                )
         for name, choices in (
             ("channels", (None, 1, 3)),
             ("resize", ("pad", "crop", "stretch")),
@@ -42,13 +48,13 @@ class Settings:
             ("decoding", ("exact", "fast")),
         ):
             value = getattr(self, name)
-            if value not in choices:
+            if value not in choices or isinstance(value, (bool, float)):
                 expected = ", ".join(map(repr, choices[:-1])) + f" or {choices[-1]!r}"
                 raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}.")
         for name in ("validation_fraction", "test_fraction"):
             value = getattr(self, name)
-            if not 0 < value < 0.5:
-                raise ValueError(f"{name} must lie between 0 and 0.5. Received: {name}={value}.")
+            if not isinstance(value, numbers.Real) or not 0 < value < 0.5:
+                raise ValueError(f"{name} must lie between 0 and 0.5. Received: {name}={value!r}.")
         if self.augment is not None and not isinstance(self.augment, Augment):
             raise ValueError(
                 "augment must be made by keras_medgen.data.augment(...). "
@@ -59,3 +65,6 @@ class Settings:
     def size(self) -> tuple[int, int] | None:
         """(height, width) that was asked for."""
         return None if self.image_size is None else (self.image_size, self.image_size)
+
+
+DEFAULTS = Settings()

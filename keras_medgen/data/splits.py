@@ -15,6 +15,9 @@ def cut_splits(
 ) -> tuple[np.ndarray, list[str]]:
     """Gives every image a split; "val" and "test", where missing, are cut off the others.
 
+    An image that has none goes where others of its group are: test before validation before
+    training. What is cut shares no group with the splits that the source has.
+
     Args:
         splits: (n,) of "train", "val", "test", or "" for images that have none yet.
         fractions: share of "val" and of "test" in what is cut.
@@ -29,9 +32,13 @@ def cut_splits(
         ValueError: if there are too few groups.
     """
     splits = splits.copy()
-    pool = np.flatnonzero((splits == "") | (splits == "train"))
     missing = [name for name in ("test", "val") if not (splits == name).any()]
-    splits[pool] = "train"
+    groups = np.arange(len(splits)) if groups is None else groups
+    for name in ("test", "val", "train"):
+        splits[(splits == "") & np.isin(groups, groups[splits == name])] = name
+    elsewhere = groups[(splits == "val") | (splits == "test")]
+    splits[splits == ""] = "train"
+    pool = np.flatnonzero((splits == "train") & ~np.isin(groups, elsewhere))
     rng = np.random.default_rng(seed)
     whole = len(pool)
     for name in missing:
@@ -40,7 +47,7 @@ def cut_splits(
             len(rows),
             fractions[name] * whole / max(1, len(rows)),
             rng,
-            None if groups is None else groups[rows],
+            groups[rows],
             None if classes is None else classes[rows],
         )
         splits[rows[chosen]] = name

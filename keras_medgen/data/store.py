@@ -1,6 +1,8 @@
 """Where the pixels of a source are: an array, or files that are decoded on demand."""
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +34,22 @@ class Store(Protocol):
 
     def batches(self, rows: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         """A dataset of row numbers (int64) to batches of `rows`, `images` and maybe `masks`."""
+
+
+def new_array(
+    shape: tuple[int, ...], dtype: np.dtype, cache: str, folder: Path | None
+) -> np.ndarray:
+    """An array to fill, in memory, or (`cache="file"`) in a file of a folder.
+
+    The file has no name in the folder: its space is free again when the process ends, however it
+    ends.
+    """
+    if cache != "file" or 0 in shape:
+        return np.empty(shape, dtype)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder, prefix="keras_medgen-") as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 class ArrayStore:

@@ -49,6 +49,12 @@ class Stream:
     def __len__(self):
         return len(self.examples)
 
+    @property
+    def nbytes(self) -> int:
+        """What an array of the images, and of their masks, would take."""
+        masks = int(np.prod(self.shape[:3])) * 4 if self.masks else 0
+        return int(np.prod(self.shape)) * self.dtype.itemsize + masks
+
     def _set_paths(self):
         self._paths = np.array([str(e.jpeg) if e.jpeg else "" for e in self.examples], dtype=object)
         # At half scale an image must still be as large as what is asked for.
@@ -153,7 +159,7 @@ class Stream:
             self.reasons[int(row)] = str(error)
             if self.lenient:
                 return np.zeros((1, 1, self.shape[-1]), self.dtype)
-            raise
+            raise UnreadableError(f"{self.examples[row].name}: {error}") from None
         if image.dtype != self.dtype:  # 8 bits among images of more
             image = image.astype(np.float32) / np.float32(255)
         return image
@@ -177,4 +183,4 @@ class Stream:
             self.reasons[int(row)] = str(error)
             if self.lenient:
                 return np.zeros(self.size, np.int32)
-            raise
+            raise UnreadableError(f"{example.name}: {error}") from None

@@ -97,4 +97,4 @@ class TestOptions:
         assert record["settings"]["augment"] == "flip_horizontal"
         assert record["settings"]["balance"] is True
         assert record["data"]["report"]["used"] == 20
-        assert "flipped" in record["data"]["preprocessing"][-1]
+        assert "flipped" in record["data"]["augmentation"]

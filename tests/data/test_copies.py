@@ -77,6 +77,13 @@ class TestPublishedSplits:
         )
         assert kmg.data.load(path, deduplicate="drop").report.left_out == []
 
+    def test_copies_under_different_labels_are_named(self, images, write_npz):
+        images[30:33] = images[:3]
+        path = write_npz(train_images=images, train_labels=(np.arange(60) >= 31).astype(int))
+        assert kmg.data.load(path).report.notes == [
+            "2 pairs of copies stand under different labels"
+        ]
+
 
 class TestCutSplits:
     @pytest.mark.parametrize("seed", range(5))

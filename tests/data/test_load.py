@@ -125,6 +125,13 @@ class TestResizing:
         ({"source": "nowhere.npz"}, FileNotFoundError, "nowhere.npz"),
         ({"source": "no/where"}, FileNotFoundError, "no file or folder no/where"),
         ({"image_size": 0}, ValueError, "image_size=0"),
+        ({"image_size": "64"}, ValueError, "image_size='64'"),
+        ({"image_size": 32.0}, ValueError, "image_size=32.0"),
+        ({"batch_size": 2.5}, ValueError, "batch_size=2.5"),
+        ({"seed": -1}, ValueError, "seed=-1"),
+        ({"seed": None}, ValueError, "seed=None"),
+        ({"channels": 1.0}, ValueError, "channels=1.0"),
+        ({"validation_fraction": "a"}, ValueError, "validation_fraction='a'"),
         ({"batch_size": 0}, ValueError, "batch_size=0"),
         ({"channels": 2}, ValueError, "channels=2"),
         ({"resize": "squash"}, ValueError, "resize='squash'"),
@@ -244,4 +251,4 @@ class TestTraining:
         seen = [{image.tobytes() for image in epoch} for epoch in epochs]
         assert len(seen[0] & seen[1]) < 5  # another change in each epoch
         assert (next(iter(other.train))["images"] != next(iter(data.train))["images"]).numpy().any()
-        assert "train only: " in data.provenance["preprocessing"][-1]
+        assert data.provenance["augmentation"].startswith("train only: augmented: flipped")

@@ -117,6 +117,43 @@ def test_shards_of_other_settings_are_not_mixed(manifest, tmp_path):
         kmg.data.write_shards(kmg.data.load(manifest), manifest.parent)
 
 
+@pytest.mark.parametrize("column", ["label", "mask", "text", "order"])
+def test_shards_of_other_labels_masks_or_order_are_not_mixed(manifest, tmp_path, column):
+    kmg.data.write_shards(kmg.data.load(manifest), tmp_path / "prepared")
+    lines = manifest.read_text().splitlines()
+    if column == "order":  # the same images in other splits
+        data = kmg.data.load(manifest, seed=1)
+    else:
+        old, new = {
+            "label": (",a,m2.", ",b,m2."),
+            "mask": ("m4.png", "m6.png"),
+            "text": ("scan 8", "x"),
+        }[column]
+        assert sum(old in line for line in lines) >= 1
+        manifest.write_text("\n".join(line.replace(old, new, 1) for line in lines))
+        data = kmg.data.load(manifest)
+    with pytest.raises(ValueError, match="another source or of other settings"):
+        kmg.data.write_shards(data, tmp_path / "prepared")
+
+
+def test_what_was_settled_cannot_be_asked_for_again(manifest, tmp_path):
+    kmg.data.write_shards(kmg.data.load(manifest, seed=3), tmp_path / "prepared")
+    with pytest.raises(ValueError, match=r"prepared, and deduplicate settled then.*'drop'"):
+        kmg.data.load(tmp_path / "prepared", deduplicate="drop")
+    again = kmg.data.load(tmp_path / "prepared", seed=4)
+    assert (again.provenance["prepared_with_seed"], again.provenance["seed"]) == (3, 4)
+
+
+def test_a_cache_in_a_file(manifest, tmp_path):
+    data = kmg.data.load(manifest)
+    kmg.data.write_shards(data, tmp_path / "prepared")
+    again = kmg.data.load(tmp_path / "prepared", cache="file", data_dir=tmp_path / "new")
+    assert isinstance(again.store.images, np.memmap)
+    assert list((tmp_path / "new").iterdir()) == []
+    for name, array in data.arrays("train").items():
+        np.testing.assert_array_equal(again.arrays("train")[name], array)
+
+
 def test_another_size_is_refused(manifest, tmp_path):
     kmg.data.write_shards(kmg.data.load(manifest, image_size=16), tmp_path / "prepared")
     assert kmg.data.load(tmp_path / "prepared", image_size=16).image_shape == (16, 16, 1)

@@ -15,7 +15,6 @@ from keras_medgen.data.readers.dicom_header import (
     NOT_IMAGES,
     damage_means,
     frame_tags,
-    quiet,
     read_header,
     real_number,
     rescale,
@@ -29,6 +28,7 @@ from keras_medgen.data.readers.dicom_pixels import (
     palette_bits,
     read_frame,
 )
+from keras_medgen.data.readers.quiet import quiet
 from keras_medgen.data.readers.windows import apply_window
 
 CT_RANGE = (-1024.0, 3071.0)  # HU: what 12 bits hold with the usual intercept of -1024

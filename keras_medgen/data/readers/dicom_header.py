@@ -4,9 +4,6 @@ import contextlib
 import gzip
 import io
 import math
-import re
-import threading
-import warnings
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -168,29 +165,6 @@ def frame_tags(tags: Any, index: int) -> Any:
             for item in (group.get(macro) or [])[:1]:
                 frame.update(item)
     return frame
-
-
-# warnings.catch_warnings would leave the wrong filters behind where several threads read.
-_SILENT = ("ignore", None, Warning, re.compile(r"pydicom\."), 0)
-_silent_lock = threading.Lock()
-_silent_depth = 0
-
-
-@contextlib.contextmanager
-def quiet():
-    """Keeps pydicom's warnings back: they quote tags, and what matters becomes a reason."""
-    global _silent_depth
-    with _silent_lock:
-        _silent_depth += 1
-        if _SILENT not in warnings.filters:
-            warnings.filters.insert(0, _SILENT)
-    try:
-        yield
-    finally:
-        with _silent_lock:
-            _silent_depth -= 1
-            if not _silent_depth and _SILENT in warnings.filters:
-                warnings.filters.remove(_SILENT)
 
 
 @contextlib.contextmanager

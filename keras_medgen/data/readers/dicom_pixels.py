@@ -15,11 +15,11 @@ from keras_medgen.data.readers.dicom_header import (
     damage_means,
     frame_tags,
     open_file,
-    quiet,
     read_header,
     rescale,
     whole_number,
 )
+from keras_medgen.data.readers.quiet import quiet
 from keras_medgen.data.readers.windows import apply_window
 
 

@@ -17,6 +17,7 @@ from keras_medgen.data.readers.pictures import read_mask, scan_picture
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+MANY_CLASSES, SMALL_CLASS = 5, 10  # so many folders of fewer images may be patients
 SEVERAL_LABELS = "|"  # between the labels of one image, as in ChestX-ray14's table
 
 
@@ -97,7 +98,15 @@ def find_images(
     if folders_are_classes and _one_patient_each(examples):
         for example in examples:
             example.label = None
-    return _found(examples, left_out, source)
+    found = _found(examples, left_out, source)
+    if folders_are_classes and found.class_names:
+        per_class = len(found.images) / len(found.class_names)
+        if len(found.class_names) >= MANY_CLASSES and per_class < SMALL_CLASS:
+            found.notes.append(
+                f"{len(found.class_names)} folders of about {per_class:.0f} images are taken for "
+                "classes: if they are patients, give a .csv with the column patient"
+            )
+    return found
 
 
 def natural(text: str) -> list:
@@ -133,7 +142,7 @@ def _kind(path: Path) -> str | None:
 
 def _no_image(path: Path) -> str:
     if not path.is_file():
-        return "there is no such file"
+        return "a folder, not a file" if path.is_dir() else "there is no such file"
     return "no image: neither its name nor its content is of a format that is read"
 
 

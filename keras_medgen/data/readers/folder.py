@@ -16,17 +16,18 @@ SPLIT_FOLDERS = {
     "testing": "test",
 }
 MASK_NAME = re.compile(r"(.+?)[_-](?:mask|seg|segmentation)(?:_\d+)?$", re.IGNORECASE)
-MASK_FOLDERS = {"images": "masks", "image": "mask"}
+MASK_FOLDERS = ("masks", "mask", "labels", "label", "segmentations", "annotations")
+IMAGE_FOLDERS = ("images", "image", "imgs")
 UNSEEN = ("thumbs.db", "desktop.ini", "__macosx")
 
 
 def list_folder(root: Path) -> tuple[list[Entry], list[tuple[str, str]], bool]:
     """Lists a folder of images, with or without folders of splits and classes.
 
-    `root/[Training | Testing | train | val | test]/class/image`, every part of it optional.
-    Folders below a class keep their images in one split (a patient's, say). An image's mask is
-    `name_mask` (or `_seg`, `_mask_1`, ...) beside it, or `masks/name` beside `images/name`.
-    Hidden files are passed over.
+    `root/[Training | Testing | train | val | test]/class/image`, every part of it optional, and
+    folders around all of it passed through. Folders below a class keep their images in one split
+    (a patient's, say). An image's mask is `name_mask` (or `_seg`, `_mask_1`, ...) beside it, or
+    `masks/.../name` where it is `images/.../name`. Hidden files are passed over.
 
     Args:
         root: the folder.
@@ -36,84 +37,106 @@ def list_folder(root: Path) -> tuple[list[Entry], list[tuple[str, str]], bool]:
         cannot be used; and whether the labels are names of folders.
 
     Raises:
-        ValueError: if there are no files.
+        ValueError: if there are no files, or a test or validation split but none for training.
     """
-    root = _unwrapped(root)
     files = list(_files(root))
     if not files:
-        raise ValueError(f"The folder {root.name} is empty: expected images.")
-    splits = {
-        folder.name: SPLIT_FOLDERS[folder.name.casefold()]
-        for folder in _folders(root)
-        if folder.name.casefold() in SPLIT_FOLDERS
-    }
-    if "train" not in splits.values():
-        splits = {}
-    entries, left_out, places = [], [], {}
-    files, masks = _masks_apart(files)
-    for path in files:
-        parts = list(path.relative_to(root).parts[:-1])
-        split = None
+        raise ValueError(f"The folder {root.resolve().name} is empty: expected images.")
+    files, masks, image_folders, left_out = _masks_apart(files)
+    entries = [Entry(path, masks=masks.get(path, [])) for path in files]
+    images = [entry for entry in entries if is_image_file(entry.path)]
+
+    places = [_place(root, entry.path, image_folders) for entry in images]
+    around = []  # folders that hold all images
+    while places and all(place[:1] == places[0][:1] != [] for place in places):
+        around.append(places[0][0])
+        places = [place[1:] for place in places]
+    splits = _split_folders({place[0] for place in places if place}, root)
+    outside = set()
+    for entry, place in zip(images, places, strict=True):
         if splits:
-            if not parts or parts[0] not in splits:
-                if is_image_file(path):
-                    left_out.append((path.name, "it lies outside the folders of the splits"))
-                else:
-                    entries.append(Entry(path))  # is named as no image
+            if not place or place[0] not in splits:
+                left_out.append((entry.path.name, "it lies outside the folders of the splits"))
+                outside.add(entry.path)
                 continue
-            split = splits[parts.pop(0)]
-        if parts and parts[-1].casefold() in MASK_FOLDERS:
-            parts.pop()
-        entry = Entry(path, split=split, masks=masks.get(path, []))
-        entry.label = parts[0] if parts else None
-        if len(parts) > 1:
-            entry.patient = "/".join(parts)
-        entries.append(entry)
-        if is_image_file(path):
-            places.setdefault(entry.label, []).append(entry)
-    classes = [name for name in places if name is not None]
+            entry.split = splits[place[0]]
+            place = place[1:]
+        entry.label = place[0] if place else None
+        if len(place) > 1:
+            entry.patient = "/".join(place)
+    entries = [entry for entry in entries if entry.path not in outside]
+    classes = {entry.label for entry in entries} - {None}
     if len(classes) < 2:  # one folder says nothing
         for entry in entries:
             entry.label = None
-        classes = []
-    for top in [root / name for name in splits] or [root]:
-        for folder in _folders(top):
-            if classes and folder.name not in classes and not any(_files(folder)):
-                left_out.append((folder.name, "a folder without images"))
-    return entries, left_out, bool(classes)
+        return entries, left_out, False
+    top = root.joinpath(*around)
+    for folder in [top / name for name in splits] or [top]:
+        for inside in _folders(folder) if folder.is_dir() else []:
+            if not any(_files(inside)):
+                left_out.append((inside.name, "a folder without images"))
+    return entries, left_out, True
 
 
-def _unwrapped(root: Path) -> Path:
-    """Goes down through folders that hold one folder alone, as archives often do."""
-    while True:
-        inside = [path for path in root.iterdir() if not _unseen(path)]
-        if len(inside) != 1 or not inside[0].is_dir():
-            return root
-        root = inside[0]
+def _split_folders(names: set[str], root: Path) -> dict[str, str]:
+    splits = {n: SPLIT_FOLDERS[n.casefold()] for n in names if n.casefold() in SPLIT_FOLDERS}
+    if "train" in splits.values():
+        return splits
+    if splits and len(splits) == len(names):
+        raise ValueError(
+            f"The folder {root.resolve().name} has images in {', '.join(sorted(splits))} but "
+            "none to train on: expected a folder train or Training beside it."
+        )
+    return {}
 
 
-def _masks_apart(files: list[Path]) -> tuple[list[Path], dict[Path, list[Path]]]:
-    """Tells images from masks by name and place: (the images, the masks of each)."""
+def _place(root: Path, path: Path, image_folders: set[Path]) -> list[str]:
+    """The folders between the root and a file, but for those that only say "images"."""
+    folders = list(path.relative_to(root).parents)[-2::-1]
+    return [folder.name for folder in folders if root / folder not in image_folders]
+
+
+def _masks_apart(
+    files: list[Path],
+) -> tuple[list[Path], dict[Path, list[Path]], set[Path], list[tuple[str, str]]]:
+    """Tells images from masks by name and place.
+
+    Returns:
+        The images; the masks of each; the folders of images that have one of masks beside them;
+        and (name, reason) of masks without an image.
+    """
     by_stem = {}
     for path in files:
         by_stem.setdefault((path.parent, path.stem.casefold()), path)
-    images, masks = [], {}
+    folders = {folder for path in files for folder in path.parents}
+    # A folder of masks, by that of its images: their names and places within it are alike.
+    images_of = {
+        folder: folder.with_name(sibling.name)
+        for folder in folders
+        if folder.name.casefold() in MASK_FOLDERS
+        for sibling in folders
+        if sibling.parent == folder.parent and sibling.name.casefold() in IMAGE_FOLDERS
+    }
+    images, masks, left_out = [], {}, []
     for path in files:
+        if path.name.casefold().endswith((".nii", ".nii.gz", ".dcm")):
+            images.append(path)  # a volume's mask is its reader's business
+            continue
         match = MASK_NAME.fullmatch(path.stem)
-        owner = match and by_stem.get((path.parent, match[1].casefold()))
-        if owner is None:
-            for image_folder, mask_folder in MASK_FOLDERS.items():
-                if path.parent.name.casefold() == mask_folder:
-                    for sibling in _folders(path.parent.parent):
-                        if sibling.name.casefold() == image_folder:
-                            stem = (match[1] if match else path.stem).casefold()
-                            owner = owner or by_stem.get((sibling, stem))
-        # A volume's mask is its reader's business: it must lie in the same space.
-        if owner is not None and not path.name.casefold().endswith((".nii", ".nii.gz", ".dcm")):
+        stems = [path.stem.casefold(), *([match[1].casefold()] if match else [])]
+        owners = [by_stem.get((path.parent, stem)) for stem in stems[1:]]
+        apart = next((folder for folder in path.parents if folder in images_of), None)
+        if apart is not None:
+            place = images_of[apart] / path.parent.relative_to(apart)
+            owners += [by_stem.get((place, stem)) for stem in stems]
+        owner = next((owner for owner in owners if owner is not None), None)
+        if owner is not None:
             masks.setdefault(owner, []).append(path)
+        elif apart is not None and is_image_file(path):
+            left_out.append((path.name, "a mask without an image of its name"))
         else:
             images.append(path)
-    return images, masks
+    return images, masks, set(images_of.values()), left_out
 
 
 def _files(root: Path):

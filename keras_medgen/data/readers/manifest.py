@@ -14,7 +14,8 @@ def read_manifest(path: Path) -> list[Entry]:
 
     Args:
         path: of a CSV in UTF-8 with a header row. `path` and `mask` are relative to its folder;
-            `label` may hold several labels, divided by "|"; `patient` keeps images in one split;
+            `label` may hold several labels, divided by "|" ("|" alone is none of them, an empty
+            label leaves the image out where others have one); `patient` keeps images in one split;
             `split` is train, val or test. All but `path` may be missing or empty; other columns
             are not read.
 
@@ -22,20 +23,20 @@ def read_manifest(path: Path) -> list[Entry]:
         An `Entry` a row.
 
     Raises:
-        ValueError: if it is no such table; the message names the row.
+        ValueError: if it is no such table; the message names the line.
     """
     folder = path.parent
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, strict=True)
-            if "path" not in (rows.fieldnames or []):
+            rows = csv.DictReader(file, strict=True, skipinitialspace=True)
+            received = rows.fieldnames
+            rows.fieldnames = [(name or "").strip().casefold() for name in received or []]
+            if "path" not in rows.fieldnames:
                 raise ValueError(
                     f"{path.name} must have a header row with the column 'path' "
-                    f"(and any of {', '.join(COLUMNS[1:])}). Received: {rows.fieldnames}."
+                    f"(and any of {', '.join(COLUMNS[1:])}). Received: {received}."
                 )
-            entries = [
-                _entry(row, folder, f"{path.name}, row {n}") for n, row in enumerate(rows, 2)
-            ]
+            entries = [_entry(row, folder, f"{path.name}, line {rows.line_num}") for row in rows]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path.name} is not a CSV in UTF-8 ({error}).") from None
     if not entries:

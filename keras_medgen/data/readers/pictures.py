@@ -1,13 +1,15 @@
 """Ordinary image files (PNG, JPEG, TIFF, ...), read by Pillow."""
 
 import functools
-import warnings
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
 from keras_medgen.data.found import Example, UnreadableError
+from keras_medgen.data.readers.quiet import quiet
 from keras_medgen.data.readers.windows import apply_window
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -32,6 +34,9 @@ BAD_FILE = (
     AttributeError,
     OverflowError,
     MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
     PIL.Image.DecompressionBombError,
 )
 DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes of more than 8 bits a channel
@@ -53,7 +58,7 @@ def scan_picture(path: Path, window: tuple[float, float] | None) -> list[Example
         UnreadableError: with the reason, if this is no image.
     """
     try:
-        with _quiet(), PIL.Image.open(path) as picture:
+        with quiet(), PIL.Image.open(path) as picture:
             pages = []
             for page in range(getattr(picture, "n_frames", 1)):
                 picture.seek(page)  # the pages of a TIFF may differ
@@ -91,7 +96,7 @@ def read_picture(
         UnreadableError: with the reason.
     """
     try:
-        with _quiet(), PIL.Image.open(path) as picture:
+        with quiet(), PIL.Image.open(path) as picture:
             picture.seek(page)
             picture.load()
             deep, orientation = picture.mode in DEEP, _orientation(picture)
@@ -115,7 +120,7 @@ def read_mask(path: Path) -> np.ndarray:
         UnreadableError: with the reason.
     """
     try:
-        with _quiet(), PIL.Image.open(path) as picture:
+        with quiet(), PIL.Image.open(path) as picture:
             indexed = picture.mode in ("P", "L", "1", *DEEP)
             picture = _upright(picture, _orientation(picture))
             mask = np.asarray(picture if indexed else picture.convert("L")).astype(np.int32)
@@ -179,8 +184,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"damaged: {error}".splitlines()[0]
-
-
-def _quiet():
-    """Pillow warns of what it then reads or refuses; the report says which."""
-    return warnings.catch_warnings(action="ignore")

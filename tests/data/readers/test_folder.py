@@ -85,6 +85,26 @@ class TestLayouts:
     def test_one_folder_of_images_is_no_class(self, plant):
         assert kmg.data.load(plant(*numbered("images", 12)), image_size=16).task == "none"
 
+    def test_what_lies_beside_the_archive_does_not_matter(self, plant):
+        paths = [f"archive/data/{s}/{c}/{i}.png" for s in ("Training", "Testing") for c in "xy"
+                 for i in range(6)]  # fmt: skip
+        folder = plant(*paths)
+        (folder / "README.md").write_text("about")
+        data = kmg.data.load(folder, image_size=16)
+        assert data.class_names == ["x", "y"]
+        assert counts(data)["test"] == 12
+        assert [name for name, _ in data.report.left_out] == ["README.md"]
+
+    def test_splits_without_training_are_an_error(self, plant):
+        folder = plant(*(f"{s}/{c}/{i}.png" for s in ("val", "test") for c in "xy" for i in "abc"))
+        with pytest.raises(ValueError, match="images in test, val but none to train on"):
+            kmg.data.load(folder, image_size=16)
+
+    def test_many_small_folders_may_be_patients(self, plant):
+        data = kmg.data.load(plant(*(f"{p}/{i}.png" for p in "abcdef" for i in range(5))))
+        assert "6 folders of about 5 images" in data.report.notes[0]
+        assert "column patient" in data.report.notes[0]
+
     def test_folders_below_a_class_stay_in_one_split(self, plant):
         folder = plant(
             *(f"{c}/patient{p}/{i}.png" for c in "ab" for p in range(6) for i in range(4))
@@ -206,6 +226,25 @@ class TestMasks:
         arrays = data.arrays("train")
         assert data.task == "none"
         assert data.report.used == 12
+        np.testing.assert_array_equal(arrays["masks"], arrays["images"][..., 0] * 255 > 99.5)
+
+    @pytest.mark.parametrize("place", ["{kind}/{split}", "{split}/{kind}", "set/{kind}/{split}"])
+    @pytest.mark.parametrize("masks", ["masks", "labels"])
+    def test_in_folders_above_or_below_the_splits(self, tmp_path, rng, place, masks):
+        for i, picture in enumerate(textures(rng, 30, (16, 16, 1))[..., 0]):
+            split = "test" if i % 3 == 0 else "train"
+            for kind, pixels in (("images", picture), (masks, (picture > 99) * np.uint8(255))):
+                folder = tmp_path / place.format(kind=kind, split=split)
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+        Image.fromarray(picture).save(
+            tmp_path / place.format(kind=masks, split="test") / "none.png"
+        )
+        data = kmg.data.load(tmp_path)
+        assert data.task == "none"
+        assert counts(data)["test"] == 10
+        assert data.report.left_out == [("none.png", "a mask without an image of its name")]
+        arrays = data.arrays("test")
         np.testing.assert_array_equal(arrays["masks"], arrays["images"][..., 0] * 255 > 99.5)
 
     def test_are_resized_with_their_images(self, tmp_path, rng):

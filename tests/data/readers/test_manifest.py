@@ -66,6 +66,33 @@ def test_patients_stay_on_one_side_and_unnamed(table):
     assert "Doe" not in json.dumps(data.provenance) + repr(data.__dict__)
 
 
+def test_spaces_and_capitals_in_the_header(table):
+    path = table("Path, Label, PATIENT", lambda i: f'images/{i}.png, "a,{i % 2}", {i // 4}')
+    data = kmg.data.load(path, test_fraction=0.3, validation_fraction=0.3)
+    assert data.class_names == ["a,0", "a,1"]
+    seen = [set(data.rows(split) // 4) for split in ("train", "val", "test")]
+    assert sum(map(len, seen)) == 6
+
+
+def test_rows_without_a_split_go_with_their_patients(table):
+    # Two images a patient, of whom the second has no split; the last patients have none at all.
+    split = ["train"] * 10 + ["val"] * 4 + ["test"] * 4 + [""] * 6
+    split = [s if i % 2 == 0 else "" for i, s in enumerate(split)]
+    path = table("path,patient,split", lambda i: f"images/{i}.png,{i // 2},{split[i]}")
+    data = kmg.data.load(path)
+    assert data.report.notes == []
+    assert data.provenance["counts"] == {"train": 16, "val": 4, "test": 4}
+
+
+def test_what_is_cut_keeps_clear_of_the_patients_of_the_test_split(table):
+    split = ["train"] * 20 + ["test"] * 4
+    patient = [*(i // 2 for i in range(20)), 0, 1, 2, 3]  # four stand in both: the source leaks
+    path = table("path,patient,split", lambda i: f"images/{i}.png,{patient[i]},{split[i]}")
+    for seed in range(5):
+        data = kmg.data.load(path, validation_fraction=0.3, seed=seed)
+        assert data.report.notes == ["4 patients or groups stand in both train and test"]
+
+
 def test_masks(table, tmp_path):
     for i in range(24):
         lit = np.asarray(Image.open(tmp_path / "images" / f"{i}.png")) > 100
@@ -92,8 +119,8 @@ def test_rows_without_a_label_are_left_out(table):
     [
         ({"header": "file"}, "column 'path'.*Received: .'file'"),
         ({"count": 0}, "header but no rows"),
-        ({"header": "path,split", "row": lambda i: f"images/{i}.png,dev"}, "row 2.*'dev'"),
-        ({"header": "label,path", "row": lambda i: "a,"}, "row 2: the column 'path' is empty"),
+        ({"header": "path,split", "row": lambda i: f"images/{i}.png,dev"}, "line 2.*'dev'"),
+        ({"header": "label,path", "row": lambda i: "a,"}, "line 2: the column 'path' is empty"),
     ],
 )
 def test_bad_tables(table, arguments, message):
