@@ -9,11 +9,13 @@ import typer
 from keras_medgen import data
 from keras_medgen._pictures import save_grid
 from keras_medgen.cli import options
+from keras_medgen.data.load import load_with
+from keras_medgen.data.readers.windows import resolve_window
 from keras_medgen.data.records import check_target
+from keras_medgen.data.settings import Settings
 
 SHEET_COLUMNS = 12
 SHEET_ROWS = 4  # for a source without classes
-LEFT_OUT_SHOWN = 20
 MEASURED = 1000  # images of a split whose grey values are looked at
 
 Source = Annotated[str, typer.Argument(help=options.SOURCE_HELP)]
@@ -38,15 +40,22 @@ def inspect(
       keras-medgen data inspect scans/ --image-size 64 --out scans.png
       keras-medgen data inspect ct/ --window lung --image-size 128 --channels 1
     """
-    images = data.load(
+    if out.suffix.casefold() != ".png":
+        raise ValueError(f"--out must name a .png file. Received: --out {out}.")
+    window = options.parse_window(window)
+    images = load_with(
         source,
-        image_size=image_size,
-        channels=channels,
-        resize=resize.value,
-        window=options.parse_window(window),
-        axis=axis,
-        data_dir=data_dir,
-        seed=seed,
+        Settings(
+            image_size=image_size,
+            channels=channels,
+            resize=resize.value,
+            window=resolve_window(window),
+            preset=window if isinstance(window, str) else None,
+            axis=axis,
+            data_dir=data_dir,
+            seed=seed,
+            split=False,  # so that one patient can be looked at
+        ),
     )
     _print_facts(images)
     examples = _examples(images)
@@ -103,6 +112,8 @@ def _print_facts(images: data.ImageData) -> None:
     typer.echo(f"shape         {height} x {width} pixels, {channels} channels")
     masked = []
     for split, count in provenance["counts"].items():
+        if not count:
+            continue
         some = images.examples(_evenly(images.rows(split), MEASURED))
         pixels = some["images"]
         low, middle, high = np.percentile(pixels, [1, 50, 99])
@@ -134,10 +145,10 @@ def _print_facts(images: data.ImageData) -> None:
         )
     for note in report.notes:
         typer.echo(f"note          {note}")
-    for name, reason in report.left_out[:LEFT_OUT_SHOWN]:
-        typer.echo(f"left out      {name}: {reason}")
-    if len(report.left_out) > LEFT_OUT_SHOWN:
-        typer.echo(f"              and {len(report.left_out) - LEFT_OUT_SHOWN} more")
+    for reason, some in provenance["report"]["left_out"].items():
+        more = some["images"] - len(some["first"])
+        names = ", ".join(some["first"]) + (f" and {more} more" if more else "")
+        typer.echo(f"left out      {reason}: {names}")
     for step in provenance["preprocessing"]:
         typer.echo(f"processed     {step}")
 

@@ -35,7 +35,11 @@ def settle_splits(
     """
     notes = list(found.notes)
     near = np.zeros((0, 2), int)
-    cut = not all((found.splits == split).any() for split in SPLITS) or (found.splits == "").any()
+    if not settings.split:
+        found.splits[found.splits == ""] = "train"
+    cut = settings.split and (
+        not all((found.splits == split).any() for split in SPLITS) or (found.splits == "").any()
+    )
     used = np.flatnonzero(found.splits != "out")
     _, copy_of = np.unique(
         [digests[row] or b"constant %d" % row for row in used], return_inverse=True
@@ -67,7 +71,7 @@ def settle_splits(
                 classes=None if classes is None else classes[used],
             )
         except ValueError as error:
-            raise ValueError(f"{name} lacks a split and cannot be cut: {error}") from None
+            raise ValueError(f"{name} lacks a split and cannot be cut: {error}.") from None
         how = "image" if found.groups is None else "group"
         if missing:
             found.preprocessing.append(f"{', '.join(missing)} cut off by {how}, seeded")

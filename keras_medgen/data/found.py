@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+SQUARE = 0.01  # pixels are taken for square up to this difference of their sides
+
 
 class UnreadableError(ValueError):
     """An image that cannot be used; the message is the reason that the report gives."""
@@ -30,6 +32,7 @@ class Example:
         read_mask: gives the image's mask, (height, width) int32, or None.
         text: that belongs to the image, or None.
         path: of the file.
+        aspect: height of a pixel over its width, as the file states it.
     """
 
     name: str
@@ -44,6 +47,17 @@ class Example:
     read_mask: Callable[[], np.ndarray] | None = None
     text: str | None = None
     path: Path | None = None
+    aspect: float = 1.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width once the pixels are square: stretched along their longer side."""
+        height, width = self.shape[:2]
+        if abs(self.aspect - 1) < SQUARE:
+            return height, width
+        if self.aspect > 1:
+            return round(height * self.aspect), width
+        return height, round(width / self.aspect)
 
 
 @dataclasses.dataclass

@@ -62,7 +62,8 @@ class LoadReport:
             text += f"; {len(self.left_out)} left out"
             text += f" ({most})" if len(reasons) == 1 else f" (most: {most})"
         if self.exact_copies:
-            text += f"; {self.exact_copies} exact copies"
+            copies = "copy" if self.exact_copies == 1 else "copies"
+            text += f"; {self.exact_copies} exact {copies}"
         for pair, leak in self.leaks.items():
             first, second = pair.split("/")
             number = leak["exact"] + leak["near"]

@@ -1,5 +1,6 @@
 """`load`: from a name, a file or a folder to `ImageData`."""
 
+import difflib
 import sys
 from pathlib import Path
 
@@ -72,8 +73,8 @@ def load(
         resize: how an image that is not of `image_size` gets there: "pad" (to a square, in
             black), "crop" (to the central square) or "stretch".
         window: of the grey values of DICOM, NIfTI and images of more than 8 bits: a name ("lung",
-            "brain", ..., in Hounsfield units) or (centre, width). None for the file's own
-            window, or the rule of its format.
+            "brain", ..., in Hounsfield units: DICOM files of other modalities than CT are left
+            out) or (centre, width). None for the file's own window, or the rule of its format.
         axis: that volumes are cut along. NIfTI: 0 sagittal, 1 coronal, 2 axial (the default);
             MedMNIST's volumes: 0 (the default), 1 or 2 of the array.
         validation_fraction: share that becomes `val` where the source has none.
@@ -110,6 +111,7 @@ def load(
     ```
     """
     settings = Settings(
+        preset=window if isinstance(window, str) else None,
         image_size=image_size,
         batch_size=batch_size,
         channels=channels,
@@ -127,6 +129,11 @@ def load(
         data_dir=None if data_dir is None else Path(data_dir).expanduser(),
         seed=seed,
     )
+    return load_with(source, settings)
+
+
+def load_with(source: str | Path, settings: Settings) -> ImageData:
+    """As `load`, with its arguments in one."""
     path = Path(source).expanduser()
     name = path.resolve().name
     if path.is_dir() and is_prepared(path):
@@ -134,24 +141,26 @@ def load(
     else:
         found = _find(str(source), path, settings)
         store, digests, thumbnails = read_pixels(found, settings)
-        _check_enough(found, name)
+        if settings.split:
+            _check_enough(found, name)
         report = settle_splits(found, digests, thumbnails, settings, name)
-    _check_images(found, store, name)
-    if balance and found.task not in ("multi-class", "ordinal"):
+    if settings.split:
+        _check_images(found, store, name)
+    if settings.balance and found.task not in ("multi-class", "ordinal"):
         raise ValueError(
             f"balance=True needs one label an image. Received: {name}, whose task is "
             f"{found.task!r}."
         )
-    if augment is not None:
-        found.provenance["augmentation"] = f"train only: {augment.description}"
+    if settings.augment is not None:
+        found.provenance["augmentation"] = f"train only: {settings.augment.description}"
     data = ImageData(
         found,
         store,
-        batch_size=batch_size,
-        seed=seed,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
         report=report,
-        balance=balance,
-        augment=augment,
+        balance=settings.balance,
+        augment=settings.augment,
     )
     print(f"{name}: {report.summary(data.provenance['counts'])}", file=sys.stderr)
     return data
@@ -159,6 +168,8 @@ def load(
 
 def _find(source: str, path: Path, settings: Settings) -> Found:
     """Lists what the source holds."""
+    if source.casefold() in MEDMNIST:
+        source = source.casefold()
     if source in PICTURES:
         fractions = {"val": settings.validation_fraction, "test": settings.test_fraction}
         return cut_patches(source, settings.image_size or 64, fractions, settings.seed)
@@ -167,9 +178,11 @@ def _find(source: str, path: Path, settings: Settings) -> Found:
     if not path.exists():
         if path.suffix or len(path.parts) > 1:
             raise FileNotFoundError(f"There is no file or folder {source}.")
+        names = [*sorted(PICTURES), *MEDMNIST]
+        near = difflib.get_close_matches(source.casefold(), names, 1)
         raise ValueError(
-            f"source must be one of {', '.join([*sorted(PICTURES), *MEDMNIST])}, or the path of a "
-            f"folder or a file. Received: source={source!r}."
+            f"source must be one of {', '.join(names)}, or the path of a folder or a file. "
+            f"Received: source={source!r}" + (f"; is it {near[0]}?" if near else ".")
         )
     name = path.resolve().name
     suffix = path.suffix.casefold()
@@ -186,6 +199,7 @@ def _find(source: str, path: Path, settings: Settings) -> Found:
         entries,
         source=name,
         window=settings.window,
+        preset=settings.preset,
         axis=settings.axis,
         channels=settings.channels,
         folders_are_classes=folders_are_classes,
@@ -199,7 +213,7 @@ def _find(source: str, path: Path, settings: Settings) -> Found:
     return found
 
 
-def _check_enough(found: Found, name: str):
+def _check_enough(found: Found, name: str) -> None:
     total = int((found.splits != "out").sum())
     if total < FEWEST_IMAGES:
         reasons = "; ".join(f"{file}: {reason}" for file, reason in found.left_out[:3])
@@ -209,7 +223,7 @@ def _check_enough(found: Found, name: str):
         )
 
 
-def _check_images(found: Found, store: Store, name: str):
+def _check_images(found: Found, store: Store, name: str) -> None:
     """Refuses what no model could learn from, in one sentence each."""
     for split in SPLITS:
         rows = np.flatnonzero(found.splits == split)

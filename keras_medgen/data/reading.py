@@ -26,6 +26,7 @@ PROGRESS_EVERY = 5000
 MEMORY_SHARE = 0.25  # of what is free, for the images of one source
 DISK_SHARE = 0.5
 CHUNK = 1024
+DARK = 0.125  # brightness that no image of a source exceeds: 12 bits in 16, say
 ROUNDING = 1e-6  # what resizing makes of a constant image of floating-point numbers
 
 
@@ -65,6 +66,11 @@ def read_pixels(found: Found, settings: Settings) -> tuple[Store, list[bytes | N
     _leave_out_single_images(found)
     if settings.on_error == "raise":
         found.raise_first()
+    if reading.brightest < DARK:
+        found.notes.append(
+            f"no pixel is brighter than {reading.brightest:.2f} of its range: "
+            "a window (centre, width) may be needed"
+        )
     found.provenance["sha256"] = hashlib.sha256(b"".join(reading.digests)).hexdigest()
     found.preprocessing += _said(examples, stream, settings)
     return reading.store, reading.digests, reading.thumbnails
@@ -136,7 +142,7 @@ def _common_pixels(examples: list[Example], channels: int | None, name: str) -> 
 
 
 def _check_one_size(examples: list[Example], name: str):
-    sizes = sorted({example.shape[:2] for example in examples}, key=lambda size: size[0] * size[1])
+    sizes = sorted({example.size for example in examples}, key=lambda size: size[0] * size[1])
     if len(sizes) > 1:
         small, large = sizes[0], sizes[-1]
         raise ValueError(
@@ -166,11 +172,14 @@ def _said(examples: list[Example], stream, settings: Settings) -> list[str]:
             + (
                 f"centre {settings.window[0]:g}, width {settings.window[1]:g}"
                 if settings.window
-                else "by the file's own window, or the rule of its format"
+                else "DICOM and NIfTI by the file's own window or the rule of its format, "
+                "16-bit pictures divided by 65535"
             )
         )
+    if any(example.size != example.shape[:2] for example in examples):
+        said.append("stretched to square pixels, by the spacing that the files state")
     height, width = stream.size
-    if any(example.shape[:2] != (height, width) for example in examples):
+    if any(example.size != (height, width) for example in examples):
         how = f"{settings.resize}, Lanczos" + (", JPEGs decoded at half scale" * stream.fast)
         said.append(f"resized to {height} x {width} ({how})")
     if any(example.shape[2] != stream.shape[3] for example in examples):
@@ -188,6 +197,7 @@ class Reading:
         digests: list of n bytes, of the pixels; None for a constant image.
         thumbnails: uint8 (n, THUMBNAIL, THUMBNAIL).
         left_out: (name, reason) of the others.
+        brightest: of all pixels, in [0, 1].
     """
 
     store: Store
@@ -195,6 +205,7 @@ class Reading:
     digests: list[bytes | None]
     thumbnails: np.ndarray
     left_out: list[tuple[str, str]]
+    brightest: float
 
 
 def read_all(stream: Stream, cache: str, folder: Path | None) -> Reading:
@@ -211,7 +222,7 @@ def read_all(stream: Stream, cache: str, folder: Path | None) -> Reading:
         images = new_array(stream.shape, stream.dtype, cache, folder)
         masks = new_array(stream.shape[:3], np.int32, cache, folder) if stream.masks else None
     thumbnails = np.zeros((count, THUMBNAIL, THUMBNAIL), np.uint8)
-    digests, rows, left_out = [], [], []
+    digests, rows, left_out, brightest = [], [], [], 0.0
 
     def described(found):
         pixels = found["images"]
@@ -253,6 +264,7 @@ def read_all(stream: Stream, cache: str, folder: Path | None) -> Reading:
             masks[kept] = found["masks"]
         thumbnails[kept] = found["thumbnails"]
         digests.append(digest(found["images"]))
+        brightest = max(brightest, float(found["images"].max()))
         rows.append(row)
     stream.lenient = False
     kept = len(rows)
@@ -267,4 +279,5 @@ def read_all(stream: Stream, cache: str, folder: Path | None) -> Reading:
         digests=digests,
         thumbnails=thumbnails[:kept],
         left_out=left_out,
+        brightest=brightest / (255 if stream.dtype == np.uint8 else 1),
     )

@@ -16,6 +16,7 @@ class Settings:
     channels: int | None = None
     resize: str = "pad"
     window: tuple[float, float] | None = None
+    preset: str | None = None  # name of the window
     axis: int | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
@@ -27,6 +28,7 @@ class Settings:
     decoding: str = "exact"
     data_dir: Path | None = None
     seed: int = 0
+    split: bool = True  # else all images without a split are for training: to look at them
 
     def __post_init__(self):
         for name, least in (("image_size", 1), ("batch_size", 1), ("seed", 0)):

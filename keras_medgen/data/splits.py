@@ -39,6 +39,12 @@ def cut_splits(
     elsewhere = groups[(splits == "val") | (splits == "test")]
     splits[splits == ""] = "train"
     pool = np.flatnonzero((splits == "train") & ~np.isin(groups, elsewhere))
+    number = len(np.unique(groups[pool]))
+    if missing and number <= len(missing):
+        raise ValueError(
+            f"{len(missing) + 1} patients (or slides, or images that show different pictures) "
+            f"are needed for {' and '.join(['train', *missing])}. Received: {number}"
+        )
     rng = np.random.default_rng(seed)
     whole = len(pool)
     for name in missing:

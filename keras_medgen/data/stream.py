@@ -36,7 +36,7 @@ class Stream:
         masks: bool,
     ):
         self.examples = examples
-        self.size = size or examples[0].shape[:2]
+        self.size = size or examples[0].size
         self.resize = resize
         self.shape = (len(examples), *self.size, channels)
         self.dtype = np.dtype(np.uint8 if eight_bit else np.float32)
@@ -162,6 +162,9 @@ class Stream:
             raise UnreadableError(f"{self.examples[row].name}: {error}") from None
         if image.dtype != self.dtype:  # 8 bits among images of more
             image = image.astype(np.float32) / np.float32(255)
+        example = self.examples[row]
+        if example.size != example.shape[:2]:
+            image = resize_image(tf.constant(image), example.size, "stretch").numpy()
         return image
 
     def _fit(self, image):
@@ -178,6 +181,7 @@ class Stream:
                     f"its mask is of {mask.shape[0]} x {mask.shape[1]} pixels, "
                     f"the image of {example.shape[0]} x {example.shape[1]}"
                 )
+            mask = resize_mask(mask, example.size, "stretch")  # square pixels
             return resize_mask(mask, self.size, self.resize)
         except UnreadableError as error:
             self.reasons[int(row)] = str(error)

@@ -32,7 +32,7 @@ class TestInspect:
         assert sum(map(int, counts["benign"])) == 12
         assert sum(map(int, counts["malignant"])) == 9
         assert "copies        1 exact; near duplicates: 0 pairs" in out
-        assert "left out      bad.png: not an image that Pillow can read" in out
+        assert "left out      not an image that Pillow can read: bad.png" in out
         sheet = Image.open(call.folder / "contact_sheet.png")
         assert sheet.size[0] > 12 * 96  # twelve images in a row
         assert np.asarray(sheet).std() > 20
@@ -46,6 +46,21 @@ class TestInspect:
         assert code == 0
         assert "leak          10 images of val stand in train too (10 exactly)" in out
         assert (call.folder / "sheets" / "a.png").exists()
+
+    def test_one_patient_can_be_looked_at(self, call, tmp_path, rng):
+        nibabel = pytest.importorskip("nibabel")
+        volume = textures(rng, 6, (24, 20, 1))[..., 0].transpose(1, 2, 0)
+        nibabel.save(nibabel.Nifti1Image(volume, np.diag([1, 2, 3, 1])), tmp_path / "brain.nii")
+        code, out, _ = call("data", "inspect", tmp_path / "brain.nii")
+        assert code == 0
+        assert "6 used of 6 found" in out
+        assert "40 x 24 pixels" in out  # the voxels are twice as long as they are wide
+        assert (call.folder / "contact_sheet.png").exists()
+
+    def test_a_sheet_that_is_no_png(self, call, scans):
+        code, out, err = call("data", "inspect", scans, "--out", "sheet.txt")
+        assert (code, out) == (2, "")
+        assert err == "keras-medgen: --out must name a .png file. Received: --out sheet.txt.\n"
 
     def test_a_source_that_is_none(self, call):
         code, _, err = call("data", "inspect", "nowhere/scans")

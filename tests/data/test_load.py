@@ -121,7 +121,8 @@ class TestResizing:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"source": "cheastmnist"}, ValueError, "retina_patches.*chestmnist.*source='cheastmnist'"),
+        ({"source": "cheastmnist"}, ValueError, "source='cheastmnist'; is it chestmnist"),
+        ({"source": "Xyz"}, ValueError, r"retina_patches.*chestmnist.*source='Xyz'\."),
         ({"source": "nowhere.npz"}, FileNotFoundError, "nowhere.npz"),
         ({"source": "no/where"}, FileNotFoundError, "no file or folder no/where"),
         ({"image_size": 0}, ValueError, "image_size=0"),

@@ -37,6 +37,7 @@ PERCENTILES = (0.5, 99.5)
 # of their pixels.
 SERIES_IMAGES = 64
 SERIES_PIXELS = 2**22
+MAX_ASPECT = 20  # of a pixel's sides; beyond it the header is taken for wrong
 MAX_PIXELS = 2**28  # of a frame: a header that says more is damaged, or meant to fill the memory
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -51,10 +52,11 @@ class _Frame:
     display: Display
     patient: str | None
     series: str
+    aspect: float
 
 
 def scan_dicom(
-    paths: list[Path], window: tuple[float, float] | None
+    paths: list[Path], window: tuple[float, float] | None, preset: str | None = None
 ) -> tuple[list[Example], list[tuple[str, str]]]:
     """Finds the images of DICOM files; reads headers, and pixels only where a range needs them.
 
@@ -68,6 +70,7 @@ def scan_dicom(
     Args:
         paths: of the files; a file may be gzipped.
         window: centre and width in the images' units (HU for CT), or None.
+        preset: name of the window, if it is one of CT: other modalities are then left out.
 
     Returns:
         One `Example` a frame in the order of `paths` (frames count from 1 in names), and
@@ -83,7 +86,7 @@ def scan_dicom(
         for path in paths:
             try:
                 with damage_means("its DICOM header is damaged"):
-                    frames += _frames(path, window)
+                    frames += _frames(path, window, preset)
             except UnreadableError as error:
                 left_out.append((path.name, str(error)))
         sizes = Counter(frame.series for frame in frames)
@@ -107,6 +110,7 @@ def scan_dicom(
             if sizes[frame.series] > 1
             else None,
             path=frame.path,
+            aspect=frame.aspect,
         )
         for frame in frames
     ]
@@ -127,7 +131,7 @@ def _require_pydicom() -> None:
         )
 
 
-def _frames(path: Path, window: tuple[float, float] | None) -> list[_Frame]:
+def _frames(path: Path, window: tuple[float, float] | None, preset: str | None) -> list[_Frame]:
     """All frames of a file, from its header; `UnreadableError` if it holds no image."""
     from pydicom.uid import UID
 
@@ -143,6 +147,11 @@ def _frames(path: Path, window: tuple[float, float] | None) -> list[_Frame]:
     kind = NOT_IMAGES.get(str(tags.get("Modality")))
     if kind or tags.get("SOPClassUID") == SEGMENTATION:
         raise UnreadableError(f"{kind or NOT_IMAGES['SEG']}, not an image")
+    modality = str(tags.get("Modality") or "")
+    if preset and modality not in ("CT", ""):
+        raise UnreadableError(
+            f"not CT but {modality}, and the window {preset!r} is one of Hounsfield units"
+        )
     _check_decoder(UID(tags.file_meta.TransferSyntaxUID))
 
     patient = next(
@@ -164,11 +173,22 @@ def _frames(path: Path, window: tuple[float, float] | None) -> list[_Frame]:
                 name=f"{path.name} frame {index + 1}" if count > 1 else path.name,
                 shape=(rows, columns, 3 if _is_colour(frame) else 1),
                 display=display,
+                aspect=_aspect(frame),
                 patient=patient,
                 series=str(tags.get("SeriesInstanceUID") or path),
             )
         )
     return frames
+
+
+def _aspect(tags: Any) -> float:
+    """Height of a pixel over its width: both tags name the vertical side first."""
+    for keyword in ("PixelSpacing", "PixelAspectRatio"):
+        with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
+            vertical, horizontal = (float(value) for value in tags.get(keyword))
+            if 1 / MAX_ASPECT < vertical / horizontal < MAX_ASPECT:
+                return vertical / horizontal
+    return 1.0
 
 
 def _check_decoder(syntax: Any) -> None:

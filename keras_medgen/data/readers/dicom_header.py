@@ -17,6 +17,7 @@ TAGS = [
     *("SOPClassUID", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
     *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelSpacing", "PixelAspectRatio"),
     *("PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleIntercept", "RescaleSlope"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "ModalityLUTSequence", "VOILUTSequence"),
     *(f"{c}PaletteColorLookupTableDescriptor" for c in ("Red", "Green", "Blue")),
@@ -161,7 +162,11 @@ def frame_tags(tags: Any, index: int) -> Any:
     if "Modality" in tags:
         frame.Modality = tags.Modality
     for group in groups:
-        for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+        for macro in (
+            "PixelMeasuresSequence",
+            "PixelValueTransformationSequence",
+            "FrameVOILUTSequence",
+        ):
             for item in (group.get(macro) or [])[:1]:
                 frame.update(item)
     return frame

@@ -38,6 +38,7 @@ def find_images(
     *,
     source: str,
     window: tuple[float, float] | None,
+    preset: str | None,
     axis: int | None,
     channels: int | None,
     folders_are_classes: bool = False,
@@ -48,6 +49,7 @@ def find_images(
         entries: the files.
         source: name for the provenance.
         window: (centre, width) of grey values.
+        preset: name of the window, if it has one.
         axis: that volumes are cut along.
         channels: that were asked for, or None.
         folders_are_classes: the labels are the names of folders; they are none if the folders
@@ -84,7 +86,7 @@ def find_images(
                 examples.append(_with_entry(example, entry))
     volume_masks = {e.path: e.masks[0] for e in kinds["nifti"] if e.masks}
     for kind, scan_kind in (
-        ("dicom", lambda paths: scan_dicom(paths, window)),
+        ("dicom", lambda paths: scan_dicom(paths, window, preset)),
         ("nifti", lambda paths: scan_nifti(paths, window, axis, channels, masks=volume_masks)),
     ):
         if not kinds[kind]:

@@ -13,6 +13,7 @@ from keras_medgen.data.readers.windows import apply_window
 PERCENTILES = (0.5, 99.5)
 PERCENTILE_VOXELS = 2**24  # larger volumes give every n-th voxel
 MAX_CHANNELS = 4
+MAX_ASPECT = 20  # of a voxel's sides; beyond it the header is taken for wrong
 # A slice is empty where fewer than this share of its pixels is brighter than this.
 EMPTY_SHARE, EMPTY_LEVEL = 0.01, 0.1
 RGB_RANGE = (0.0, 255.0)
@@ -29,7 +30,7 @@ def scan_nifti(
 
     A slice is a picture as radiologists look at it: the patient's right on the picture's left
     with the front (axial) or the head (coronal) up; sagittal with the front on the left and the
-    head up. Its pixels are the voxels: they are not square where the voxels' sides differ.
+    head up. Its pixels are the voxels; `Example.aspect` says how far they are from square.
 
     Values become [0, 1] by `window` if there is one, else from the 0.5th to the 99.5th percentile
     of the voxels above the volume's least value, in one range for a volume. RGB volumes are shown
@@ -156,6 +157,9 @@ def _slices(
     if axis is None:
         axis = next((k for k in (2, 1, 0) if shape[k] == 1), 2)
     width, height = (shape[k] for k in range(3) if k != axis)
+    sides = np.linalg.norm(volume.affine[:3, :3], axis=0)  # of a voxel, in mm
+    across, up = (sides[k] for k in range(3) if k != axis)
+    aspect = float(up / across) if 1 / MAX_ASPECT < up / max(across, 1e-9) < MAX_ASPECT else 1.0
     if min(width, height) < 2:
         raise UnreadableError(f"its slices along axis {axis} are {height} x {width} pixels")
 
@@ -194,6 +198,7 @@ def _slices(
                     if mask
                     else None,
                     path=path,
+                    aspect=aspect,
                 )
             )
     return examples, empty, len(groups)

@@ -100,7 +100,9 @@ def test_masks_of_volumes_by_manifest(tmp_path, rng):
 def test_one_volume_of_one_patient_cannot_be_split(test_data):
     pytest.importorskip("nibabel")
     volume = test_data / "files" / "nifti" / "niivue_MR_Gd.nii.gz"
-    with pytest.raises(ValueError, match=r"niivue_MR_Gd.nii.gz lacks a split.*two groups"):
+    with pytest.raises(
+        ValueError, match=r"niivue_MR_Gd.nii.gz lacks a split.*3 patients.*Received: 1\."
+    ):
         kmg.data.load(volume, image_size=32)
 
 
@@ -137,11 +139,85 @@ def test_no_name_of_a_patient_is_kept(tmp_path, rng):
     assert not any(secret in content for content in kept for secret in (b"Doe", b"SECRET"))
 
 
+def ct_like(path, rng, patient, modality, **tags):
+    """A DICOM file of random grey values."""
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, generate_uid()
+    dataset.PatientID, dataset.SeriesInstanceUID = patient, generate_uid()
+    dataset.Modality, dataset.Rows, dataset.Columns = modality, 24, 24
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, 0
+    dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.PixelData = (textures(rng, 1, (24, 24, 1)).astype(np.uint16) * 8).tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def test_a_window_of_hounsfield_units_is_for_ct_alone(tmp_path, rng):
+    for i in range(15):
+        ct_like(tmp_path / f"{i}.dcm", rng, f"p{i}", "CT" if i < 12 else "MR")
+    data = kmg.data.load(tmp_path, window="lung")
+    assert dict(data.report.left_out) == {
+        f"{i}.dcm": "not CT but MR, and the window 'lung' is one of Hounsfield units"
+        for i in range(12, 15)
+    }
+    assert kmg.data.load(tmp_path, window=(-600, 1500)).report.used == 15
+
+
+@pytest.mark.parametrize(
+    ("tags", "shape"),
+    [
+        ({"PixelSpacing": [2.0, 1.0]}, (48, 24, 1)),
+        ({"PixelSpacing": [0.5, 1.0]}, (24, 48, 1)),
+        ({"PixelSpacing": [0.7, 0.7]}, (24, 24, 1)),
+        ({"PixelAspectRatio": [2, 1]}, (48, 24, 1)),
+        ({"PixelSpacing": [0.0, 0.0]}, (24, 24, 1)),
+    ],
+)
+def test_pixels_become_square(tmp_path, rng, tags, shape):
+    for i in range(10):
+        ct_like(tmp_path / f"{i}.dcm", rng, f"p{i}", "CT", **tags)
+    data = kmg.data.load(tmp_path)
+    assert data.image_shape == shape
+    said = "stretched to square pixels, by the spacing that the files state"
+    assert (said in data.provenance["preprocessing"]) == (shape != (24, 24, 1))
+    padded = kmg.data.load(tmp_path, image_size=24).arrays("train")["images"]
+    black = (padded == 0).all(axis=(0, 3))
+    assert black.all(axis=0).sum() == (12 if shape[0] > shape[1] else 0)
+    assert black.all(axis=1).sum() == (12 if shape[0] < shape[1] else 0)
+
+
+def test_masks_follow_when_pixels_become_square(tmp_path, rng):
+    nibabel = pytest.importorskip("nibabel")
+    for i in range(4):
+        volume = textures(rng, 5, (24, 20, 1))[..., 0].transpose(1, 2, 0).astype(np.float32)
+        for name, array in ((f"{i}_t1", volume), (f"{i}_seg", (volume > 150).astype(np.uint8))):
+            nibabel.save(
+                nibabel.Nifti1Image(array, np.diag([1, 2, 3, 1])), tmp_path / f"{name}.nii"
+            )
+    arrays = kmg.data.load(tmp_path, test_fraction=0.3, validation_fraction=0.3).arrays("train")
+    assert arrays["images"].shape[1:] == (40, 24, 1)
+    for image, mask in zip(arrays["images"][..., 0], arrays["masks"], strict=True):
+        assert image[mask == 1].mean() > image[mask == 0].mean() + 0.3
+
+
 def test_window_of_sixteen_bit_pictures(tmp_path, rng):
     for i in range(10):
         deep = rng.integers(0, 4096, (16, 16)).astype(np.uint16)
         Image.fromarray(deep).save(tmp_path / f"{i}.png")
-    plain = kmg.data.load(tmp_path).arrays("train")["images"]
+    data = kmg.data.load(tmp_path)
+    plain = data.arrays("train")["images"]
+    (note,) = data.report.notes
+    assert note.startswith("no pixel is brighter than 0.06 of its range: a window")
     windowed = kmg.data.load(tmp_path, window=(2048, 4096)).arrays("train")["images"]
     assert plain.max() < 4096 / 65535
     assert windowed.max() > 0.95

@@ -94,6 +94,6 @@ def test_offline_it_says_what_to_put_where(tmp_path, monkeypatch):
 
 
 def test_an_official_file(test_data):
-    data = kmg.data.load("pneumoniamnist", data_dir=test_data)
+    data = kmg.data.load("PneumoniaMNIST", data_dir=test_data)
     assert data.class_names == ["normal", "pneumonia"]
     assert data.provenance["md5"] == "28209eda62fecd6e6a2d98b1501bb15f"

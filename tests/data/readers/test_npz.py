@@ -180,7 +180,10 @@ PIXELS = textures(np.random.default_rng(1), 30, (16, 16, 1))[..., 0]
             _bad(train_labels=np.ones((30, 3), int), test_labels=np.zeros((12, 4), int)),
             "labels must be of one shape",
         ),
-        (_bad(train_patient=np.zeros(30, int)), "lacks a split.*two groups"),
+        (
+            _bad(train_patient=np.zeros(30, int)),
+            "lacks a split.*needed for train and val. Received: 1",
+        ),
         (_bad(train_patient=np.zeros(29, int)), r"shape \(30,\).*29"),
         (_bad(test_images=np.zeros_like(PIXELS)), "constant.*test"),
         (_bad(train_masks=np.zeros((30, 4, 4), int)), r"train_masks must be integers of shape"),
