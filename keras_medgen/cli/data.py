@@ -11,8 +11,8 @@ from keras_medgen._pictures import save_grid
 from keras_medgen.cli import options
 from keras_medgen.data.load import load_with
 from keras_medgen.data.readers.windows import resolve_window
-from keras_medgen.data.records import check_target
 from keras_medgen.data.settings import Settings
+from keras_medgen.data.shards import check_target
 
 SHEET_COLUMNS = 12
 SHEET_ROWS = 4  # for a source without classes
