@@ -5,11 +5,11 @@ correlated. Images of one modality look alike, so that a perceptual hash alone t
 another; only the same picture still correlates when what the whole set shares is whitened away.
 """
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
-from scipy import ndimage
 
 THUMBNAIL = 32
 
@@ -105,17 +105,22 @@ def _warp(images: np.ndarray, warps: np.ndarray) -> np.ndarray:
     return rows @ images @ columns.transpose(0, 2, 1)
 
 
-def _gaussian(sigma: float) -> np.ndarray:
-    """Matrix that blurs one axis of a thumbnail."""
-    return ndimage.gaussian_filter1d(np.eye(THUMBNAIL), sigma, axis=0).astype(np.float32)
+@functools.cache
+def _blurs() -> list[np.ndarray]:
+    """Matrices that blur one axis of a thumbnail, finely and coarsely."""
+    from scipy import ndimage  # slow to import
 
-
-_FINE_BLUR, _COARSE_BLUR = _gaussian(_FINE), _gaussian(_COARSE)
+    identity = np.eye(THUMBNAIL)
+    return [
+        ndimage.gaussian_filter1d(identity, sigma, axis=0).astype(np.float32)
+        for sigma in (_FINE, _COARSE)
+    ]
 
 
 def _band_pass(images: np.ndarray) -> np.ndarray:
     images = images.astype(np.float32)
-    return _FINE_BLUR @ images @ _FINE_BLUR.T - _COARSE_BLUR @ images @ _COARSE_BLUR.T
+    fine, coarse = _blurs()
+    return fine @ images @ fine.T - coarse @ images @ coarse.T
 
 
 def _inner(images: np.ndarray) -> np.ndarray:
