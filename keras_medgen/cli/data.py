@@ -10,9 +10,9 @@ from keras_medgen import data
 from keras_medgen._pictures import save_grid
 from keras_medgen.cli import options
 from keras_medgen.data.load import load_with
-from keras_medgen.data.readers.windows import resolve_window
 from keras_medgen.data.settings import Settings
 from keras_medgen.data.shards import check_target
+from keras_medgen.data.splits import SPLITS
 
 SHEET_COLUMNS = 12
 SHEET_ROWS = 4  # for a source without classes
@@ -42,15 +42,13 @@ def inspect(
     """
     if out.suffix.casefold() != ".png":
         raise ValueError(f"--out must name a .png file. Received: --out {out}.")
-    window = options.parse_window(window)
     images = load_with(
         source,
         Settings(
             image_size=image_size,
             channels=channels,
             resize=resize.value,
-            window=resolve_window(window),
-            preset=window if isinstance(window, str) else None,
+            window=options.parse_window(window),
             axis=axis,
             data_dir=data_dir,
             seed=seed,
@@ -60,7 +58,7 @@ def inspect(
     _print_facts(images)
     examples = _examples(images)
     save_grid(out, np.concatenate(examples), columns=SHEET_COLUMNS)
-    rows = "a row or more for each class" if images.num_classes else "from all over the train split"
+    rows = "a row or more for each class" if images.num_classes else "from all over one split"
     typer.echo(f"contact sheet: {out} ({rows})")
 
 
@@ -164,8 +162,8 @@ def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
 
 
 def _examples(images: data.ImageData) -> list[np.ndarray]:
-    """Rows of training images, evenly chosen: of each class, or of all."""
-    rows = images.rows("train")
+    """Rows of images, evenly chosen: of each class, or of all; training images if there are any."""
+    rows = next(rows for split in SPLITS if len(rows := images.rows(split)))
     if images.num_classes is None:
         groups, per_group = [rows], SHEET_COLUMNS * SHEET_ROWS
     else:

@@ -41,11 +41,8 @@ def settle_splits(
         not all((found.splits == split).any() for split in SPLITS) or (found.splits == "").any()
     )
     used = np.flatnonzero(found.splits != "out")
-    _, copy_of = np.unique(
-        [digests[row] or b"constant %d" % row for row in used], return_inverse=True
-    )
-    copies = np.full(len(found.splits), -1)  # number of the picture: equal for exact copies
-    copies[used] = copy_of
+    keys = [digest or b"constant %d" % row for row, digest in enumerate(digests)]
+    copies = np.unique(keys, return_inverse=True)[1]  # numbers of pictures: equal for exact copies
     if settings.deduplicate == "drop":
         _drop_copies(found, copies)
         used = np.flatnonzero(found.splits != "out")

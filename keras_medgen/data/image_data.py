@@ -1,5 +1,6 @@
 """What `load` returns: the splits as datasets and as arrays, and where they came from."""
 
+import collections
 import dataclasses
 from functools import cached_property
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 from keras_medgen.data.augment import Augment
 from keras_medgen.data.found import Found
 from keras_medgen.data.splits import SPLITS
-from keras_medgen.data.store import Store, mapped
+from keras_medgen.data.store import Store, mapped, without_autotune
 
 NAMES_KEPT = 10  # of the files left out for one reason, in what is written
 
@@ -54,11 +55,9 @@ class LoadReport:
             f"{name} {count}" for name, count in counts.items()
         )
         text += ")"
-        reasons = {}
-        for _, reason in self.left_out:
-            reasons[reason] = reasons.get(reason, 0) + 1
+        reasons = collections.Counter(reason for _, reason in self.left_out)
         if reasons:
-            most = max(reasons, key=reasons.get)
+            most = reasons.most_common(1)[0][0]
             text += f"; {len(self.left_out)} left out"
             text += f" ({most})" if len(reasons) == 1 else f" (most: {most})"
         if self.exact_copies:
@@ -226,10 +225,7 @@ class ImageData:
         if training and self.augment is not None:
             seeds = tf.data.Dataset.random(self.seed, rerandomize_each_iteration=True)
             dataset = tf.data.Dataset.zip(dataset, seeds.batch(self.batch_size))
-        dataset = mapped(dataset, finish, 2).prefetch(2)
-        options = tf.data.Options()
-        options.autotune.enabled = False  # it can stall at the end of an epoch
-        return dataset.with_options(options)
+        return without_autotune(mapped(dataset, finish, 2).prefetch(2))
 
     def __repr__(self):
         counts = ", ".join(f"{name} {n}" for name, n in self.provenance["counts"].items())

@@ -17,7 +17,6 @@ from keras_medgen.data.readers.medmnist import read_medmnist
 from keras_medgen.data.readers.npz import read_npz
 from keras_medgen.data.readers.patches import PICTURES, cut_patches
 from keras_medgen.data.readers.registry import MEDMNIST
-from keras_medgen.data.readers.windows import resolve_window
 from keras_medgen.data.reading import read_pixels
 from keras_medgen.data.records import is_prepared, read_shards
 from keras_medgen.data.settings import Settings
@@ -111,12 +110,11 @@ def load(
     ```
     """
     settings = Settings(
-        preset=window if isinstance(window, str) else None,
         image_size=image_size,
         batch_size=batch_size,
         channels=channels,
         resize=resize,
-        window=resolve_window(window),
+        window=window,
         axis=axis,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
@@ -141,8 +139,7 @@ def load_with(source: str | Path, settings: Settings) -> ImageData:
     else:
         found = _find(str(source), path, settings)
         store, digests, thumbnails = read_pixels(found, settings)
-        if settings.split:
-            _check_enough(found, name)
+        _check_enough(found, name, FEWEST_IMAGES if settings.split else 1)
         report = settle_splits(found, digests, thumbnails, settings, name)
     if settings.split:
         _check_images(found, store, name)
@@ -198,7 +195,7 @@ def _find(source: str, path: Path, settings: Settings) -> Found:
     found = find_images(
         entries,
         source=name,
-        window=settings.window,
+        window=settings.window_range,
         preset=settings.preset,
         axis=settings.axis,
         channels=settings.channels,
@@ -213,12 +210,12 @@ def _find(source: str, path: Path, settings: Settings) -> Found:
     return found
 
 
-def _check_enough(found: Found, name: str) -> None:
+def _check_enough(found: Found, name: str, least: int) -> None:
     total = int((found.splits != "out").sum())
-    if total < FEWEST_IMAGES:
+    if total < least:
         reasons = "; ".join(f"{file}: {reason}" for file, reason in found.left_out[:3])
         raise ValueError(
-            f"{name} gives {total} images; at least {FEWEST_IMAGES} are needed"
+            f"{name} gives {total} images; at least {least} must be usable"
             + (f" ({len(found.left_out)} left out: {reasons})." if reasons else ".")
         )
 

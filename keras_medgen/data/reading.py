@@ -13,13 +13,9 @@ import tensorflow as tf
 
 from keras_medgen.data.duplicates import THUMBNAIL, digest, thumbnail, thumbnails
 from keras_medgen.data.found import Example, Found, UnreadableError
-from keras_medgen.data.resizing import (
-    convert_channels,
-    resize_images,
-    resize_mask,
-)
+from keras_medgen.data.resizing import convert_channels, resize_images, resize_mask
 from keras_medgen.data.settings import Settings
-from keras_medgen.data.store import ArrayStore, Store, mapped, new_array
+from keras_medgen.data.store import ArrayStore, Store, mapped, new_array, without_autotune
 from keras_medgen.data.stream import PARALLEL, Stream
 
 PROGRESS_EVERY = 5000
@@ -57,7 +53,7 @@ def read_pixels(found: Found, settings: Settings) -> tuple[Store, list[bytes | N
         channels=channels,
         eight_bit=eight_bit,
         fast=settings.decoding == "fast",
-        masks=any(example.read_mask is not None for example in examples),
+        masked=any(example.read_mask is not None for example in examples),
     )
     cache = choose_cache(settings.cache, stream.nbytes, settings.data_dir)
     reading = read_all(stream, cache, settings.data_dir)
@@ -167,11 +163,12 @@ def _leave_out_single_images(found: Found):
 def _said(examples: list[Example], stream, settings: Settings) -> list[str]:
     said = []
     if not all(example.eight_bit for example in examples):
+        window = settings.window_range
         said.append(
             "grey values windowed to [0, 1]: "
             + (
-                f"centre {settings.window[0]:g}, width {settings.window[1]:g}"
-                if settings.window
+                f"centre {window[0]:g}, width {window[1]:g}"
+                if window
                 else "DICOM and NIfTI by the file's own window or the rule of its format, "
                 "16-bit pictures divided by 65535"
             )
@@ -220,7 +217,7 @@ def read_all(stream: Stream, cache: str, folder: Path | None) -> Reading:
     images = masks = None
     if cache != "none":
         images = new_array(stream.shape, stream.dtype, cache, folder)
-        masks = new_array(stream.shape[:3], np.int32, cache, folder) if stream.masks else None
+        masks = new_array(stream.shape[:3], np.int32, cache, folder) if stream.masked else None
     thumbnails = np.zeros((count, THUMBNAIL, THUMBNAIL), np.uint8)
     digests, rows, left_out, brightest = [], [], [], 0.0
 
@@ -234,11 +231,8 @@ def read_all(stream: Stream, cache: str, folder: Path | None) -> Reading:
         }
 
     dataset = mapped(stream.examples_at(tf.data.Dataset.range(count)), described, PARALLEL)
-    options = tf.data.Options()
-    options.autotune.enabled = False
     stream.lenient = True  # an error for each bad file would be logged by TensorFlow as well
-    iterator = iter(dataset.with_options(options))
-    replaced = False
+    iterator = iter(without_autotune(dataset))
     for row, example in enumerate(stream.examples):
         if row and row % PROGRESS_EVERY == 0:
             print(f"{row} of {count} images read", file=sys.stderr)
@@ -247,7 +241,7 @@ def read_all(stream: Stream, cache: str, folder: Path | None) -> Reading:
         except tf.errors.OpError:
             if example.jpeg is None:
                 raise  # no image that cannot be read, but an error of ours
-            example.jpeg, replaced = None, True  # Pillow can read it, or says why not
+            example.jpeg = None  # Pillow can read it, or says why not
             found = described(stream.example(row))
         if row in stream.reasons:
             left_out.append((example.name, stream.reasons[row]))
@@ -269,8 +263,6 @@ def read_all(stream: Stream, cache: str, folder: Path | None) -> Reading:
     stream.lenient = False
     kept = len(rows)
     rows = np.array(rows, np.int64)
-    if replaced:
-        stream._set_paths()
     return Reading(
         store=stream.keep(rows)
         if images is None

@@ -13,7 +13,7 @@ from keras_medgen.data.image_data import LoadReport
 from keras_medgen.data.reading import choose_cache
 from keras_medgen.data.settings import DEFAULTS, Settings
 from keras_medgen.data.splits import SPLITS
-from keras_medgen.data.store import ArrayStore, Store, mapped, new_array
+from keras_medgen.data.store import ArrayStore, Store, new_array
 
 FORMAT = "keras_medgen shards 1"
 MANIFEST, PLAN, COLUMNS = "manifest.json", "plan.json", "columns.npz"
@@ -98,13 +98,15 @@ def read_shards(directory: Path, settings: Settings) -> tuple[Found, Store, Load
     return found, store, LoadReport(**report)
 
 
-class Records:
+class Records(Store):
     """The images of prepared shards; a `Store`. Every record is checked by its digest.
 
     Args:
         directory: of the shards.
         manifest: what `write_shards` wrote.
     """
+
+    parallel = 2
 
     def __init__(self, directory: Path, manifest: dict):
         self._paths = [directory / shard["name"] for shard in manifest["shards"]]
@@ -119,12 +121,12 @@ class Records:
         self._places = np.array(self._places, np.int64)
         self.shape = (len(self._places), *manifest["image_shape"])
         self.dtype = np.dtype(manifest["dtype"])
-        self._masked = len(self._places) > 0 and "mask" in self._features(0)
+        self.masked = len(self._places) > 0 and "mask" in self._features(0)
 
     def read(self, rows):
         """See `Store`."""
         found = {"images": np.empty((len(rows), *self.shape[1:]), self.dtype)}
-        if self._masked:
+        if self.masked:
             found["masks"] = np.empty((len(rows), *self.shape[1:3]), np.int32)
         for i, row in enumerate(rows):
             features = self._features(row)
@@ -132,37 +134,15 @@ class Records:
             found["images"][i] = image.reshape(self.shape[1:])
             if features["digest"].bytes_list.value[0] != digest(found["images"][i]):
                 raise ValueError(f"{self._paths[self._places[row, 0]].name} is damaged")
-            if self._masked:
+            if self.masked:
                 mask = np.frombuffer(features["mask"].bytes_list.value[0], np.int32)
                 found["masks"][i] = mask.reshape(self.shape[1:3])
         return found
 
-    def batches(self, rows, batch_size):
-        """See `Store`."""
-
-        def gather(rows):
-            names = ["images", "masks"] if self._masked else ["images"]
-            dtypes = [self.dtype, np.int32][: len(names)]
-            read = tf.numpy_function(
-                lambda rows: list(self.read(rows).values()), [rows], dtypes, stateful=False
-            )
-            batch = dict(zip(names, read, strict=True))
-            for name, tensor in batch.items():
-                tensor.set_shape((None, *self.shape[1 : 4 if name == "images" else 3]))
-            return {"rows": rows, **batch}
-
-        return mapped(rows.batch(batch_size), gather, 2)
-
-    @property
-    def nbytes(self) -> int:
-        """What arrays of all of it would take."""
-        masks = int(np.prod(self.shape[:3])) * 4 if self._masked else 0
-        return int(np.prod(self.shape)) * self.dtype.itemsize + masks
-
     def in_array(self, cache: str, folder: Path | None) -> ArrayStore:
         """All of it, in memory or in a file (see `new_array`)."""
         images = new_array(self.shape, self.dtype, cache, folder)
-        masks = new_array(self.shape[:3], np.int32, cache, folder) if self._masked else None
+        masks = new_array(self.shape[:3], np.int32, cache, folder) if self.masked else None
         for start in range(0, self.shape[0], CHUNK):
             read = self.read(np.arange(start, min(start + CHUNK, self.shape[0])))
             images[start : start + CHUNK] = read["images"]

@@ -5,6 +5,7 @@ import numbers
 from pathlib import Path
 
 from keras_medgen.data.augment import Augment
+from keras_medgen.data.readers.windows import resolve_window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,8 +16,7 @@ class Settings:
     batch_size: int = 64
     channels: int | None = None
     resize: str = "pad"
-    window: tuple[float, float] | None = None
-    preset: str | None = None  # name of the window
+    window: str | tuple[float, float] | None = None
     axis: int | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
@@ -57,6 +57,9 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, numbers.Real) or not 0 < value < 0.5:
                 raise ValueError(f"{name} must lie between 0 and 0.5. Received: {name}={value!r}.")
+        window = resolve_window(self.window)
+        if not isinstance(self.window, str):
+            object.__setattr__(self, "window", window)  # a list or an array as a pair
         if self.augment is not None and not isinstance(self.augment, Augment):
             raise ValueError(
                 "augment must be made by keras_medgen.data.augment(...). "
@@ -67,6 +70,16 @@ class Settings:
     def size(self) -> tuple[int, int] | None:
         """(height, width) that was asked for."""
         return None if self.image_size is None else (self.image_size, self.image_size)
+
+    @property
+    def window_range(self) -> tuple[float, float] | None:
+        """(centre, width) of the window."""
+        return resolve_window(self.window)
+
+    @property
+    def preset(self) -> str | None:
+        """Name of the window, if it was asked for by name."""
+        return self.window if isinstance(self.window, str) else None
 
 
 DEFAULTS = Settings()

@@ -1,17 +1,19 @@
 """Images that are decoded whenever they are asked for."""
 
+import copy
+
 import numpy as np
 import tensorflow as tf
 
 from keras_medgen.data.found import Example, UnreadableError
 from keras_medgen.data.resizing import convert_channels, resize_image, resize_mask
-from keras_medgen.data.store import mapped
+from keras_medgen.data.store import Store, mapped
 
 LARGEST_BATCH = 2**23  # pixels, of images before they are resized
 PARALLEL = 4  # images decoded at a time: two cores are busy while others wait for the disk
 
 
-class Stream:
+class Stream(Store):
     """Examples as a `Store`: files of any format, brought to one shape.
 
     Args:
@@ -21,7 +23,7 @@ class Stream:
         channels: of the images.
         eight_bit: uint8 images, else float32 in [0, 1].
         fast: decode large JPEGs at half scale.
-        masks: also read the masks.
+        masked: also read the masks.
     """
 
     def __init__(
@@ -33,7 +35,7 @@ class Stream:
         channels: int,
         eight_bit: bool,
         fast: bool,
-        masks: bool,
+        masked: bool,
     ):
         self.examples = examples
         self.size = size or examples[0].size
@@ -41,19 +43,13 @@ class Stream:
         self.shape = (len(examples), *self.size, channels)
         self.dtype = np.dtype(np.uint8 if eight_bit else np.float32)
         self.fast = fast
-        self.masks = masks
+        self.masked = masked
         self.reasons = {}  # row -> why it cannot be read
         self.lenient = False  # whether such a row gives a black pixel, in place of an error
         self._set_paths()
 
     def __len__(self):
         return len(self.examples)
-
-    @property
-    def nbytes(self) -> int:
-        """What an array of the images, and of their masks, would take."""
-        masks = int(np.prod(self.shape[:3])) * 4 if self.masks else 0
-        return int(np.prod(self.shape)) * self.dtype.itemsize + masks
 
     def _set_paths(self):
         self._paths = np.array([str(e.jpeg) if e.jpeg else "" for e in self.examples], dtype=object)
@@ -63,10 +59,10 @@ class Stream:
 
     def keep(self, rows: np.ndarray) -> "Stream":
         """The same for some of the examples."""
-        chosen = Stream.__new__(Stream)
-        chosen.__dict__.update(self.__dict__)
+        chosen = copy.copy(self)
         chosen.examples = [self.examples[row] for row in rows]
         chosen.shape = (len(rows), *self.shape[1:])
+        chosen.reasons = {}
         chosen._set_paths()
         return chosen
 
@@ -74,7 +70,7 @@ class Stream:
         """See `Store`."""
         if not len(rows):
             found = {"images": np.empty((0, *self.shape[1:]), self.dtype)}
-            return found | ({"masks": np.empty((0, *self.size), np.int32)} if self.masks else {})
+            return found | ({"masks": np.empty((0, *self.size), np.int32)} if self.masked else {})
         dataset = self.examples_at(tf.data.Dataset.from_tensor_slices(rows))
         found = [{name: v.numpy() for name, v in example.items()} for example in dataset]
         return {name: np.stack([f[name] for f in found]) for name in found[0] if name != "rows"}
@@ -122,7 +118,7 @@ class Stream:
             if fit:
                 image = tf.ensure_shape(self._fit(image), self.shape[1:])
             found = {"rows": row, "images": image}
-            if self.masks:
+            if self.masked:
                 mask = tf.numpy_function(self._read_mask, [row], tf.int32, stateful=False)
                 found["masks"] = tf.ensure_shape(mask, self.size)
             return found
@@ -132,7 +128,7 @@ class Stream:
     def example(self, row: int) -> dict[str, tf.Tensor]:
         """One example by its own reader, as `examples_at` gives it."""
         found = {"images": self._fit(tf.constant(self._read(row)))}
-        if self.masks:
+        if self.masked:
             found["masks"] = tf.constant(self._read_mask(row))
         return found
 

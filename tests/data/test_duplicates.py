@@ -325,7 +325,7 @@ class TestRealSets:
         assert sides[found.exact[0]].tolist() == [0, 2]
         assert 190 <= len(found.near) <= 230
         assert np.mean(labels[found.near[:, 0]] == labels[found.near[:, 1]]) > 0.93  # chance: 0.61
-        wrong = [pair for pair in found.near if _pixel_correlation(*images[pair, ..., 0]) < 0.93]
+        wrong = [pair for pair in found.near if not _pixels_correlate(*images[pair, ..., 0])]
         assert len(np.unique(wrong)) <= 0.01 * len(images)
 
     def test_known_near_duplicates_of_brain_tumor_mri(self, test_data):
@@ -337,19 +337,19 @@ class TestRealSets:
         assert len(np.unique(found.near[:, 0])) < 30  # the others: neighbouring slices
 
 
-def _pixel_correlation(image, target):
-    """The highest over a grid of zooms and shifts, of the pixels as they are.
+def _pixels_correlate(image, target):
+    """Whether the pixels as they are correlate, at one of a grid of zooms and shifts.
 
     200 random pairs of BreastMNIST reach 0.92 at most.
     """
     inner = slice(4, -4)
-    correlations = []
-    for zoom in (1 / 1.1, 1 / 1.05, 1, 1.05, 1.1):
+    for zoom in (1, 1.05, 1 / 1.05, 1.1, 1 / 1.1):
         centre = (image.shape[0] - 1) / 2 * (1 - 1 / zoom)
         for down in np.arange(-1.5, 2, 0.5):
             for right in np.arange(-1.5, 2, 0.5):
                 move = AffineTransform(scale=1 / zoom, translation=(centre + right, centre + down))
                 moved = warp(image.astype(float), move, order=1, mode="edge")
                 pair = moved[inner, inner].ravel(), target[inner, inner].ravel()
-                correlations.append(np.corrcoef(*pair)[0, 1])
-    return max(correlations)
+                if np.corrcoef(*pair)[0, 1] >= 0.93:
+                    return True
+    return False

@@ -1,3 +1,6 @@
+import dataclasses
+import inspect
+
 import numpy as np
 import pytest
 import skimage
@@ -6,6 +9,8 @@ from PIL import Image
 
 import keras_medgen as kmg
 from keras_medgen.data import reading
+from keras_medgen.data.load import load_with
+from keras_medgen.data.settings import Settings
 from tests.conftest import textures
 
 
@@ -153,6 +158,38 @@ def test_arguments_are_checked(arguments, error, message):
         kmg.data.load(**{"source": "histology_patches", **arguments})
 
 
+def test_load_and_settings_have_the_same_defaults():
+    parameters = dict(inspect.signature(kmg.data.load).parameters)
+    parameters.pop("source")
+    fields = {field.name: field.default for field in dataclasses.fields(Settings)}
+    fields.pop("split")  # not for users
+    assert {name: parameter.default for name, parameter in parameters.items()} == fields
+
+
+class TestWindow:
+    def test_by_name(self):
+        settings = Settings(window="lung")
+        assert (settings.window, settings.preset) == ("lung", "lung")
+        assert settings.window_range == (-600, 1500)
+
+    @pytest.mark.parametrize("window", [(40, 400), [40.0, 400.0], np.array([40, 400])])
+    def test_by_range(self, window):
+        settings = Settings(window=window)
+        assert settings == Settings(window=(40.0, 400.0))
+        assert (settings.window_range, settings.preset) == ((40.0, 400.0), None)
+
+    def test_none(self):
+        assert (Settings().window_range, Settings().preset) == (None, None)
+
+
+@pytest.mark.parametrize(("split", "least"), [(True, 10), (False, 1)])
+def test_a_source_of_no_usable_image(tmp_path, split, least):
+    Image.new("L", (20, 20)).save(tmp_path / "black.png")
+    message = rf"gives 0 images; at least {least} must be usable \(1 left out: black.png: all"
+    with pytest.raises(ValueError, match=message):
+        load_with(tmp_path, Settings(split=split))
+
+
 @pytest.fixture
 def folder(tmp_path, rng):
     """JPEGs and PNGs, of 40 x 40 and larger, grey and RGB, in two classes of 30 and 12."""
@@ -194,11 +231,12 @@ class TestDecoding:
         data = kmg.data.load(folder, image_size=32, resize="stretch", channels=3, cache="none")
         assert sum(example.jpeg is not None for example in data.store.examples) == 28
         for split in ("train", "val", "test"):
-            for row in data.rows(split):
+            rows = data.rows(split)
+            images = data.store.read(rows)["images"].astype(float)
+            for row, ours in zip(rows, images, strict=True):
                 example = data.store.examples[row]
                 with Image.open(example.path) as picture:
                     pillow = picture.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS)
-                ours = data.store.read(np.array([row]))["images"][0].astype(float)
                 assert np.abs(ours - np.asarray(pillow)).mean() < 0.3, example.name
 
     def test_fast_is_near(self, tmp_path):

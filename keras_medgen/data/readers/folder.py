@@ -108,14 +108,13 @@ def _masks_apart(
     by_stem = {}
     for path in files:
         by_stem.setdefault((path.parent, path.stem.casefold()), path)
-    folders = {folder for path in files for folder in path.parents}
-    # A folder of masks, by that of its images: their names and places within it are alike.
+    folders = dict.fromkeys(folder for path in files for folder in path.parents)
+    image_folders = {f.parent: f for f in folders if f.name.casefold() in IMAGE_FOLDERS}
+    # The folder of images beside one of masks: names and places within the two are alike.
     images_of = {
-        folder: folder.with_name(sibling.name)
+        folder: image_folders[folder.parent]
         for folder in folders
-        if folder.name.casefold() in MASK_FOLDERS
-        for sibling in folders
-        if sibling.parent == folder.parent and sibling.name.casefold() in IMAGE_FOLDERS
+        if folder.name.casefold() in MASK_FOLDERS and folder.parent in image_folders
     }
     images, masks, left_out = [], {}, []
     for path in files:

@@ -40,7 +40,7 @@ def test_every_file_is_used_or_left_out_with_its_reason(test_data, kind):
         pytest.importorskip("pydicom")
     if kind == "nifti":
         pytest.importorskip("nibabel")
-    data = kmg.data.load(folder, image_size=32, channels=1)
+    data = kmg.data.load(folder, image_size=32, channels=1, cache="none")
     report = data.report
     assert report.found == report.used + len(report.left_out)
     left_out = {name: reason for name, reason in report.left_out if "slice" not in name}
@@ -51,7 +51,7 @@ def test_every_file_is_used_or_left_out_with_its_reason(test_data, kind):
     for name, reason in expected.items():
         assert re.search(reason, left_out[name]), (name, left_out[name])
     names = {path.name for path in folder.iterdir()}
-    seen = [e.name for e in data_examples(folder)] + list(left_out)
+    seen = [example.name for example in data.store.examples] + list(left_out)
     seen = {re.sub(r" (page|frame|volume|slice) .*", "", name) for name in seen}
     assert seen == names - {"brats_pat0006_seg.nii.gz"}  # it is a mask, and used as such
     assert str(test_data) not in json.dumps(data.provenance) + json.dumps(report.left_out)
@@ -61,19 +61,15 @@ def test_every_file_is_used_or_left_out_with_its_reason(test_data, kind):
         assert np.isfinite(images).all()
 
 
-def data_examples(folder):
-    return kmg.data.load(folder, image_size=32, channels=1, cache="none").store.examples
-
-
 def test_dicom_and_pictures_in_one_folder(test_data, tmp_path, rng):
     pytest.importorskip("pydicom")
     for path in (test_data / "files" / "dicom").glob("MR_small*.dcm"):
         (tmp_path / path.name).symlink_to(path)
     for i in range(10):
         Image.fromarray(rng.integers(0, 255, (40, 40), np.uint8)).save(tmp_path / f"{i}.png")
-    data = kmg.data.load(tmp_path, image_size=32)
+    data = kmg.data.load(tmp_path, image_size=32, cache="none")
     assert data.image_shape == (32, 32, 1)
-    assert {example.eight_bit for example in data_examples(tmp_path)} == {True, False}
+    assert {example.eight_bit for example in data.store.examples} == {True, False}
 
 
 def test_masks_of_volumes_by_manifest(tmp_path, rng):
@@ -106,39 +102,6 @@ def test_one_volume_of_one_patient_cannot_be_split(test_data):
         kmg.data.load(volume, image_size=32)
 
 
-def test_no_name_of_a_patient_is_kept(tmp_path, rng):
-    pydicom = pytest.importorskip("pydicom")
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
-    for i in range(24):
-        dataset = pydicom.Dataset()
-        meta = pydicom.dataset.FileMetaDataset()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        meta.MediaStorageSOPClassUID = CTImageStorage
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        dataset.file_meta = meta
-        dataset.PatientName, dataset.PatientID = "Doe^Jane", f"SECRET-{i // 4}"
-        dataset.Modality, dataset.SeriesInstanceUID = "CT", f"1.2.{i // 4}"
-        dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, generate_uid()
-        dataset.Rows = dataset.Columns = 24
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.BitsAllocated = dataset.BitsStored = 16
-        dataset.HighBit, dataset.PixelRepresentation = 15, 0
-        dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
-        dataset.PixelData = rng.integers(0, 2000, (24, 24), np.uint16).tobytes()
-        place = tmp_path / "scans" / f"Doe_{i // 4}"
-        place.mkdir(parents=True, exist_ok=True)
-        dataset.save_as(place / f"{i}.dcm", enforce_file_format=True)
-    data = kmg.data.load(tmp_path / "scans", window="lung", test_fraction=0.3)
-    assert data.task == "none"  # one patient a folder: no classes
-    seen = [set(data.rows(split) // 4) for split in ("train", "val", "test")]
-    assert sum(map(len, seen)) == 6  # a patient stays in one split
-    kmg.data.write_shards(data, tmp_path / "prepared")
-    written = [path.read_bytes() for path in (tmp_path / "prepared").iterdir()]
-    kept = [json.dumps(data.provenance).encode(), repr(data.report).encode(), *written]
-    assert not any(secret in content for content in kept for secret in (b"Doe", b"SECRET"))
-
-
 def ct_like(path, rng, patient, modality, **tags):
     """A DICOM file of random grey values."""
     pydicom = pytest.importorskip("pydicom")
@@ -160,6 +123,23 @@ def ct_like(path, rng, patient, modality, **tags):
         setattr(dataset, name, value)
     dataset.PixelData = (textures(rng, 1, (24, 24, 1)).astype(np.uint16) * 8).tobytes()
     dataset.save_as(path, enforce_file_format=True)
+
+
+def test_no_name_of_a_patient_is_kept(tmp_path, rng):
+    for i in range(24):
+        patient = i // 4
+        place = tmp_path / "scans" / f"Doe_{patient}"
+        place.mkdir(parents=True, exist_ok=True)
+        tags = {"PatientName": "Doe^Jane", "SeriesInstanceUID": f"1.2.{patient}"}
+        ct_like(place / f"{i}.dcm", rng, f"SECRET-{patient}", "CT", **tags)
+    data = kmg.data.load(tmp_path / "scans", window="lung", test_fraction=0.3)
+    assert data.task == "none"  # one patient a folder: no classes
+    seen = [set(data.rows(split) // 4) for split in ("train", "val", "test")]
+    assert sum(map(len, seen)) == 6  # a patient stays in one split
+    kmg.data.write_shards(data, tmp_path / "prepared")
+    written = [path.read_bytes() for path in (tmp_path / "prepared").iterdir()]
+    kept = [json.dumps(data.provenance).encode(), repr(data.report).encode(), *written]
+    assert not any(secret in content for content in kept for secret in (b"Doe", b"SECRET"))
 
 
 def test_a_window_of_hounsfield_units_is_for_ct_alone(tmp_path, rng):
