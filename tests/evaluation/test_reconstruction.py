@@ -23,6 +23,20 @@ def test_equals_scikit_image_and_tensorflow(pair):
     # mean over the same pixels.
     by_tf = tf.image.ssim(*pair, max_val=1.0).numpy().mean()
     assert quality["ssim"] == pytest.approx(by_tf, abs=2e-4)
+    # One scale fits into 20 pixels.
+    by_tf = tf.image.ssim_multiscale(*pair, max_val=1.0, power_factors=[1.0]).numpy().mean()
+    assert quality["ms_ssim"] == pytest.approx(by_tf, abs=2e-6)
+
+
+def test_ms_ssim_over_several_batches(rng):
+    images = rng.random((130, 21, 24, 1)).astype(np.float32)
+    reconstructions = np.clip(images + rng.normal(0, 0.1, images.shape), 0, 1).astype(np.float32)
+    powers = [0.0448 / 0.3304, 0.2856 / 0.3304]  # of the two scales that fit
+    expected = tf.image.ssim_multiscale(
+        images, reconstructions, max_val=1.0, power_factors=powers
+    ).numpy()
+    quality = reconstruction_quality(images, reconstructions)
+    assert quality["ms_ssim"] == pytest.approx(expected.mean(), abs=2e-6)
 
 
 def test_identical_images():
@@ -30,6 +44,7 @@ def test_identical_images():
     quality = reconstruction_quality(images, images)
     assert quality["psnr"] == pytest.approx(100)
     assert quality["ssim"] == pytest.approx(1)
+    assert quality["ms_ssim"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("shapes", [((2, 16, 16, 1), (3, 16, 16, 1)), ((0, 16, 16, 1),) * 2])
