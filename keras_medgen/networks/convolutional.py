@@ -1,16 +1,20 @@
 """Convolutional encoders and decoders for images of any side from 16 to 256."""
 
-import itertools
-
 import keras
 
 from keras_medgen.layers import GroupNormalization
+from keras_medgen.networks.seeded_layers import (
+    SeededLayers,
+    check_image_shape,
+    concatenate_labels,
+    network_inputs,
+)
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 256
 COARSEST_SIDE = 8  # the images are halved until they are no larger than this
 
 
-def convolutional_encoder(image_shape, latent_dim, width=32, seed=0):
+def convolutional_encoder(image_shape, latent_dim, width=32, num_classes=None, seed=0):
     """From images to the mean and log-variance of a Gaussian over latents.
 
     Each stage halves the image (28 -> 14 -> 7; odd sides round up) by a convolution of stride 2
@@ -20,50 +24,56 @@ def convolutional_encoder(image_shape, latent_dim, width=32, seed=0):
         image_shape: (height, width, channels); sides of 16 to 256, 1 to 4 channels.
         latent_dim: number of latent dimensions.
         width: channels of the first stage, divisible by 8. Default 32.
+        num_classes: None, or the number of classes of a conditional encoder.
         seed: of the initial weights.
 
     Returns:
         A `keras.Model` from images (batch, height, width, channels) to a dict of `mean` and
-        `log_var`, each float32 (batch, latent_dim).
+        `log_var`, each float32 (batch, latent_dim). With `num_classes` it takes a dict of
+        `images` and `labels`, (batch, num_classes) of 0 and 1.
+
+    Raises:
+        ValueError: for another image shape or number of classes.
     """
-    check_image_shape(image_shape)
-    layers = _SeededLayers(seed)
-    images = keras.Input(image_shape, name="images")
+    _check_image_shape(image_shape)
+    layers = _ResidualLayers(seed)
+    images, labels, inputs = network_inputs("images", image_shape, num_classes)
     x = images
     for channels, blocks in zip(
         _stage_widths(image_shape, width), _stage_blocks(image_shape), strict=True
     ):
         x = layers.convolution(channels, 4, strides=2)(x)
         for _ in range(blocks):
-            x = layers.residual_block(x)
+            x = layers.residual_block(x, labels)
+            labels = None  # known from the first block on
     x = keras.layers.Flatten()(layers.normalised(x))
-    # Small initial log-variances: the first posteriors are all near the prior's width.
-    outputs = {
-        "mean": layers.dense(latent_dim, dtype="float32", name="mean")(x),
-        "log_var": layers.dense(latent_dim, gain=0.1, dtype="float32", name="log_var")(x),
-    }
-    return keras.Model(images, outputs, name="encoder")
+    return keras.Model(inputs, layers.posterior_heads(x, latent_dim), name="encoder")
 
 
-def convolutional_decoder(image_shape, latent_dim, width=32, seed=0):
+def convolutional_decoder(image_shape, latent_dim, width=32, num_classes=None, seed=0):
     """From latents to images, the mirror of `convolutional_encoder`.
 
     Args:
         image_shape: (height, width, channels); sides of 16 to 256, 1 to 4 channels.
         latent_dim: number of latent dimensions.
         width: channels of the finest stage, divisible by 8. Default 32.
+        num_classes: None, or the number of classes of a conditional decoder.
         seed: of the initial weights.
 
     Returns:
         A `keras.Model` from latents (batch, latent_dim) to images in [0, 1], float32
-        (batch, height, width, channels).
+        (batch, height, width, channels). With `num_classes` it takes a dict of `latents` and
+        `labels`, (batch, num_classes) of 0 and 1.
+
+    Raises:
+        ValueError: for another image shape or number of classes.
     """
-    check_image_shape(image_shape)
-    layers = _SeededLayers(seed)
+    _check_image_shape(image_shape)
+    layers = _ResidualLayers(seed)
     *finer_sides, (rows, columns) = _stage_sides(image_shape)
     *finer_widths, coarsest = _stage_widths(image_shape, width)
-    latents = keras.Input((latent_dim,), name="latents")
-    x = layers.dense(rows * columns * coarsest)(latents)
+    latents, labels, inputs = network_inputs("latents", (latent_dim,), num_classes)
+    x = layers.dense(rows * columns * coarsest)(concatenate_labels(latents, labels))
     x = keras.layers.Reshape((rows, columns, coarsest))(x)
     *finer_blocks, coarsest_blocks = _stage_blocks(image_shape)
     for _ in range(coarsest_blocks):
@@ -81,21 +91,18 @@ def convolutional_decoder(image_shape, latent_dim, width=32, seed=0):
     images = layers.convolution(image_shape[2], 3, activation="sigmoid", dtype="float32")(
         layers.activation(x)
     )
-    return keras.Model(latents, images, name="decoder")
+    return keras.Model(inputs, images, name="decoder")
 
 
-def check_image_shape(image_shape):
-    """Raises ValueError unless these networks are made for images of that shape."""
-    shape = tuple(image_shape)
-    if (
-        len(shape) != 3
-        or not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in shape[:2])
-        or not 1 <= shape[2] <= 4
-    ):
-        raise ValueError(
-            f"image_shape must be (height, width, channels) with sides of {SMALLEST_SIDE} to "
-            f"{LARGEST_SIDE} and 1 to 4 channels. Received: image_shape={shape}."
-        )
+def _check_image_shape(image_shape):
+    check_image_shape(
+        image_shape,
+        f"with sides of {SMALLEST_SIDE} to {LARGEST_SIDE} and 1 to 4 channels",
+        lambda height, width, channels: (
+            SMALLEST_SIDE <= min(height, width) <= max(height, width) <= LARGEST_SIDE
+            and channels <= 4
+        ),
+    )
 
 
 def _stage_sides(image_shape):
@@ -117,36 +124,15 @@ def _stage_blocks(image_shape):
     return [2] * (stages - 1) + [0] if stages > 1 else [1]
 
 
-class _SeededLayers:
-    """Makes layers whose initial weights all follow from one seed."""
-
-    def __init__(self, seed):
-        self._seeds = itertools.count(seed * 1000)
-
-    def _initializer(self, gain=1.0):
-        return keras.initializers.VarianceScaling(
-            gain, mode="fan_avg", distribution="uniform", seed=next(self._seeds)
-        )
-
-    def dense(self, units, gain=1.0, **kwargs):
-        return keras.layers.Dense(units, kernel_initializer=self._initializer(gain), **kwargs)
-
-    def convolution(self, filters, size, **kwargs):
-        return keras.layers.Conv2D(
-            filters, size, padding="same", kernel_initializer=self._initializer(), **kwargs
-        )
-
-    def transposed_convolution(self, filters, size, **kwargs):
-        return keras.layers.Conv2DTranspose(
-            filters, size, padding="same", kernel_initializer=self._initializer(), **kwargs
-        )
+class _ResidualLayers(SeededLayers):
+    """Normalisation and residual blocks beside the layers with seeds."""
 
     def activation(self, x):
         return keras.layers.LeakyReLU(0.2)(x)
 
-    def normalised(self, x):
-        return self.activation(GroupNormalization()(x))
+    def normalised(self, x, labels=None):
+        return self.activation(self.add_labels(GroupNormalization()(x), labels))
 
-    def residual_block(self, x):
-        change = self.convolution(x.shape[-1], 3)(self.normalised(x))
+    def residual_block(self, x, labels=None):
+        change = self.convolution(x.shape[-1], 3)(self.normalised(x, labels))
         return keras.layers.Add()([x, change])
