@@ -81,6 +81,48 @@ def save_curves(path: str | Path, history: dict[str, list[float]]) -> None:
         figure.savefig(file, dpi=120)
 
 
+def save_scatter(
+    path: str | Path,
+    points: np.ndarray,
+    groups: np.ndarray | None,
+    names: list[str] | None,
+    title: str,
+    axes: list[str],
+) -> None:
+    """Writes points in the plane as one PNG, each in the colour of its group.
+
+    Args:
+        path: of the PNG.
+        points: (n, 2).
+        groups: int (n,), from 0; None for one colour.
+        names: of the groups; those without points are left out.
+        title: of the picture.
+        axes: names of the two axes.
+    """
+    import matplotlib  # slow to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    plot = figure.subplots()
+    plot.set(title=title, xlabel=axes[0], ylabel=axes[1])
+    order = np.random.default_rng(0).permutation(len(points))  # no group hides another
+    style = {"s": 12, "alpha": 0.7, "linewidths": 0}
+    if groups is None:
+        plot.scatter(*points.T, **style)
+    else:
+        few = len(names) <= 10
+        colours = matplotlib.colormaps["tab10" if few else "turbo"].resampled(
+            10 if few else len(names)
+        )
+        plot.scatter(*points[order].T, c=colours(groups[order]), **style)
+        for group in np.unique(groups):
+            plot.scatter([], [], color=colours(group), label=names[group])
+        columns = -(-len(np.unique(groups)) // 20)
+        figure.legend(loc="outside right upper", ncols=columns)
+    with written_whole(path) as file:
+        figure.savefig(file, dpi=100)
+
+
 def to_uint8(images: np.ndarray) -> np.ndarray:
     """Images in [0, 1] as 8 bits."""
     return (np.clip(images, 0, 1) * 255).round().astype(np.uint8)

@@ -1,7 +1,12 @@
 """Fixtures that every test can use."""
 
+import gc
 import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are as many as the cores: a thread each
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -14,6 +19,18 @@ tf.config.set_logical_device_configuration(
 )
 
 import keras  # noqa: E402
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """Two workers for folders; none for a file or a test, which starts sooner without."""
+    return 2 if all(Path(name).is_dir() for name in config.args) else 0
+
+
+def pytest_collection_finish():
+    # What was imported stays: Keras collects garbage after each test, and would look through it.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

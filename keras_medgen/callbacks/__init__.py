@@ -1,7 +1,22 @@
-"""What runs during `fit`: pictures of samples, reconstructions and losses."""
+"""What runs during `fit`: pictures, schedules, checkpoints, and reasons to stop."""
 
+from keras_medgen.callbacks.checkpoint import Checkpoint
+from keras_medgen.callbacks.kl_cycles import KLCycles
+from keras_medgen.callbacks.kl_schedule import KLSchedule
+from keras_medgen.callbacks.kl_warm_up import KLWarmUp
 from keras_medgen.callbacks.loss_curves import LossCurves, read_history
 from keras_medgen.callbacks.sample_grid import SampleGrid
+from keras_medgen.callbacks.stop_at_nan import StopAtNaN
 from keras_medgen.callbacks.time_limit import TimeLimit
 
-__all__ = ["LossCurves", "SampleGrid", "TimeLimit", "read_history"]
+__all__ = [
+    "Checkpoint",
+    "KLCycles",
+    "KLSchedule",
+    "KLWarmUp",
+    "LossCurves",
+    "SampleGrid",
+    "StopAtNaN",
+    "TimeLimit",
+    "read_history",
+]

@@ -22,6 +22,7 @@ class SampleGrid(keras.callbacks.Callback):
         images: (n, height, width, channels), float in [0, 1] or uint8, to reconstruct. Default:
             the first of `fit`'s validation data, or of its training data if these are an array;
             without either there is no grid of reconstructions.
+        labels: of `images`, for a conditional model.
         num: how many samples, and at most how many reconstructions. Default 32.
         epochs: the epochs, counted from 1, after which to write; an int n stands for every n-th.
             Default 1, every epoch.
@@ -41,12 +42,14 @@ class SampleGrid(keras.callbacks.Callback):
         num: int = 32,
         epochs: int | Iterable[int] = 1,
         seed: int = 0,
+        labels: np.ndarray | None = None,
     ):
         super().__init__()
         if num < 1:
             raise ValueError(f"num must be positive. Received: num={num}.")
         self.directory = Path(directory)
         self.images = None if images is None else images[:num]
+        self.labels = None if labels is None else labels[:num]
         self.num = num
         self.every = epochs if isinstance(epochs, numbers.Integral) else None
         if self.every is not None and self.every < 1:
@@ -56,9 +59,11 @@ class SampleGrid(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Fetches the images to reconstruct."""
-        self._originals = self.images
-        if self.images is None and hasattr(self.model, "reconstruct"):
-            self._originals = self.model.example_images(self.num)
+        self._examples = None
+        if self.images is not None:
+            self._examples = {"images": self.images, "labels": self.labels}
+        elif hasattr(self.model, "reconstruct"):
+            self._examples = self.model.example_batch(self.num)
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the grids, if it is their epoch."""
@@ -68,9 +73,9 @@ class SampleGrid(keras.callbacks.Callback):
         columns = min(8, self.num)
         samples = self.model.generate(self.num, seed=self.seed)
         save_grid(self.directory / f"samples_epoch_{number:04d}.png", samples, columns)
-        if self._originals is not None:
-            reconstructions = self.model.reconstruct(self._originals)
-            originals = np.asarray(self._originals).reshape(reconstructions.shape)
+        if self._examples is not None:
+            reconstructions = self.model.reconstruct(**self._examples)
+            originals = np.asarray(self._examples["images"]).reshape(reconstructions.shape)
             if originals.dtype == np.uint8:
                 originals = originals / np.float32(255)
             save_reconstructions(

@@ -16,6 +16,12 @@ def generate(
     run: Annotated[Path, typer.Argument(help="Run directory, or a .keras file.")],
     num: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a conditional model: a class, or several to take in turn: 0,2. Default: all."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to make. Default: RUN/images-seed-SEED.")
     ] = None,
@@ -27,6 +33,7 @@ def generate(
     Examples:
       keras-medgen generate runs/demo
       keras-medgen generate runs/demo --num 100 --seed 7 --out synthetic
+      keras-medgen generate runs/conditional --num 100 --labels 1
     """
     if out is None:
         out = (run if run.is_dir() else run.parent) / f"images-seed-{seed}"
@@ -35,7 +42,7 @@ def generate(
     if out.exists() and not (out / "images.npz").is_file():
         raise FileExistsError(f"{out} holds no generated images; it is left as it is.")
     model = runs.load_model(run)
-    images = model.generate(num, seed=seed)
+    images = model.generate(num, labels=_labels(labels, num), seed=seed)
     if out.exists():
         shutil.rmtree(out)
     with folder_written_whole(out) as folder:
@@ -45,3 +52,15 @@ def generate(
             for i, pixels in enumerate(to_uint8(images)):
                 as_picture(pixels).save(folder / f"image_{i:05d}.png")
     typer.echo(f"{out}: {num} images of {' x '.join(map(str, model.image_shape))} pixels")
+
+
+def _labels(text: str | None, num: int) -> np.ndarray | None:
+    """Takes "0,2" as [0, 2, 0, 2, ...]."""
+    if text is None:
+        return None
+    try:
+        return np.resize([int(part) for part in text.split(",")], num)
+    except ValueError:
+        raise ValueError(
+            f"--labels must be classes, such as 1 or 0,2. Received: --labels {text}."
+        ) from None

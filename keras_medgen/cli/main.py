@@ -8,7 +8,7 @@ import typer
 from typer.exceptions import TyperException
 
 from keras_medgen._version import __version__
-from keras_medgen.cli import data, datasets, export, generate, train
+from keras_medgen.cli import data, datasets, demo, export, generate, train
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -44,7 +44,7 @@ def _options(
     pass
 
 
-app.command()(train.demo)
+app.command()(demo.demo)
 app.command()(train.train)
 app.command()(generate.generate)
 app.command()(export.export)
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
         _say(str(error))
         sys.exit(2)
     if code == INTERRUPTED:
-        _say("stopped. A training goes on from its last whole epoch when given again.")
+        _say("stopped. A training goes on from its last whole epoch when given again, or --resume.")
     sys.exit(code or 0)
 
 

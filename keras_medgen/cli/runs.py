@@ -1,6 +1,7 @@
 """Run directories: what one training leaves behind, whole or not at all."""
 
 import json
+import os
 import platform
 import shutil
 from importlib import metadata
@@ -8,88 +9,156 @@ from pathlib import Path
 
 import keras
 
-from keras_medgen._files import written_whole
+from keras_medgen._files import folder_written_whole, written_whole
 from keras_medgen._version import __version__
 from keras_medgen.models import GenerativeModel
 
 MODEL, HISTORY, LOSS = "model.keras", "history.csv", "loss.png"
+LATENTS = "latents.png"
 SAMPLES, RECONSTRUCTIONS, METRICS = "samples.png", "reconstructions.png", "metrics.json"
-RUN, EXPORT, PROGRESS, BACKUP = "run.json", "export", "progress", "backup"
+RUN, EXPORT, PROGRESS = "run.json", "export", "progress"
+# Of an interrupted run alone: what to go on from, and where its images are, which names folders.
+CHECKPOINT, SOURCE = "checkpoint.keras", "source.json"
+PARTIAL = ".partial"
 PACKAGES = ("keras", "tensorflow", "tensorflow-probability", "numpy", "scikit-image", "pillow")
 
 
 class RunDirectory:
     """A run as it is made: in `OUT.partial`, which becomes `OUT` when it is complete.
 
-    A training that was stopped leaves `OUT.partial`; the same command, which means the same
-    settings and the same data, takes it up from its last whole epoch.
+    A process killed at any moment leaves one of: nothing; `OUT.partial` that can be taken up from
+    its last whole epoch; a complete `OUT.partial` that has only to be put in its place; `OUT`.
 
     Args:
         out: where the run shall stand.
-        settings: what the run depends on, as JSON.
-        overwrite: whether a finished run at `out` may be replaced, and an interrupted one of
-            other settings dropped.
+        resume: whether there must be an interrupted run, which `out` may name with or without its
+            ".partial".
+
+    Attributes:
+        out: where the run shall stand.
+        path: where it stands until then.
+        record: what its run.json says so far; empty for a new run.
 
     Raises:
-        FileExistsError: if there is something in the way.
+        FileNotFoundError: if there is no interrupted run to resume.
+        FileExistsError: if the run to resume is finished.
     """
 
-    def __init__(self, out: Path, settings: dict, overwrite: bool):
+    def __init__(self, out: Path, resume: bool = False):
         out = out.resolve()  # for "." has no name
-        self.out = out
-        self.path = out.with_name(f"{out.name}.partial")
-        if out.exists():
-            if not overwrite:
-                raise FileExistsError(f"{out} exists already: choose another --out or --overwrite.")
-            if not (out / RUN).is_file() and (not out.is_dir() or any(out.iterdir())):
-                raise FileExistsError(f"{out} is not a run directory; it is left as it is.")
-        if self.path.exists() and not (self.path / RUN).exists() and any(self.path.iterdir()):
-            raise FileExistsError(f"{self.path} is no interrupted run; it is left as it is.")
-        if self.path.exists() and read_settings(self.path) != settings:
+        self.out = out.with_name(out.name.removesuffix(PARTIAL)) if resume else out
+        self.path = self.out.with_name(self.out.name + PARTIAL)
+        self.record = read_json(self.path / RUN)
+        self._resume = resume
+        if resume and not self.record:
+            if (self.out / RUN).is_file():
+                raise FileExistsError(f"{self.out} is finished: there is nothing to resume.")
+            raise FileNotFoundError(f"There is no interrupted run {self.path}.")
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do but to put it in its place."""
+        return "epochs" in self.record
+
+    def __str__(self):
+        """Where the run shall stand, as seen from here."""
+        here = Path.cwd()
+        return str(self.out.relative_to(here) if self.out.is_relative_to(here) else self.out)
+
+    def check(self, settings: dict, overwrite: bool) -> None:
+        """Looks whether a run of these settings can be made, or taken up.
+
+        Args:
+            settings: what the run depends on, as JSON.
+            overwrite: whether a finished run at `out` may be replaced, and an interrupted one of
+                other settings dropped.
+
+        Raises:
+            FileExistsError: if there is something in the way.
+            ValueError: if the run to resume began with other images.
+        """
+        if self.out.exists():
             if not overwrite:
                 raise FileExistsError(
-                    f"{self.path} holds an interrupted run with other settings: delete it, choose "
-                    "another --out or --overwrite."
+                    f"{self.out} exists already: choose another --out or --overwrite."
                 )
-            shutil.rmtree(self.path)
-        self.settings = settings
+            if not (self.out / RUN).is_file() and not _is_empty(self.out):
+                raise FileExistsError(f"{self.out} is not a run directory; it is left as it is.")
+        if not self.path.exists() or _is_empty(self.path):
+            return
+        if not (self.path / RUN).exists():
+            raise FileExistsError(f"{self.path} is no interrupted run; it is left as it is.")
+        if self.record.get("settings") == settings:
+            return
+        if self._resume:
+            raise ValueError(f"the images are no longer those that {self.path} began with.")
+        if not overwrite:
+            raise FileExistsError(
+                f"{self.path} holds an interrupted run with other settings: delete it, choose "
+                "another --out or --overwrite."
+            )
+        shutil.rmtree(self.path)
+        self.record = {}
 
-    def begin(self) -> int:
-        """Makes the folder, and returns how many epochs of an interrupted run it holds."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.write_json(RUN, {"settings": self.settings})
-        try:
-            progress = json.loads((self.path / BACKUP / "training_metadata.json").read_text())
-            return int(progress["epoch"])
-        except (OSError, ValueError, KeyError):
-            return 0
+    def begin(self, record: dict, source: dict) -> None:
+        """Makes the folder, or tidies up what a killed process left in it.
+
+        Args:
+            record: for run.json, so far: what it takes to make the same run again.
+            source: for source.json: where the images are.
+        """
+        if not self.record:
+            if self.path.exists():
+                self.path.rmdir()  # it is empty
+            with folder_written_whole(self.path) as folder:
+                _write_json(folder / RUN, record)
+            self.record = record
+        for path in list(self.path.rglob(".*")):  # files and folders that were half written
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        self.write_json(SOURCE, source)
 
     def abandon(self) -> None:
         """Removes the folder, unless it holds a whole epoch to go on from."""
-        if not (self.path / BACKUP).exists():
+        if not (self.path / CHECKPOINT).exists():
             shutil.rmtree(self.path)
 
     def write_json(self, name: str, content: dict) -> None:
         """Writes a JSON file of the run."""
-        with written_whole(self.path / name) as file:
-            file.write_text(
-                json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-            )
+        _write_json(self.path / name, content)
 
-    def finish(self) -> None:
-        """Puts the run in its place."""
-        shutil.rmtree(self.path / BACKUP, ignore_errors=True)
+    def finish(self, record: dict) -> None:
+        """Puts the run in its place.
+
+        Args:
+            record: for run.json, with its `epochs`.
+        """
+        if not self.complete:
+            self.write_json(RUN, record)
+        for name in (CHECKPOINT, SOURCE):
+            (self.path / name).unlink(missing_ok=True)
+        replaced = self.out.with_name(f".{self.out.name}-{os.getpid()}")
         if self.out.exists():
-            shutil.rmtree(self.out)
+            self.out.rename(replaced)
         self.path.rename(self.out)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
-def read_settings(run: Path) -> dict | None:
-    """The settings of a finished or interrupted run; None where they cannot be read."""
+def read_json(path: Path) -> dict:
+    """A JSON file of a run; empty where it cannot be read."""
     try:
-        return json.loads((run / RUN).read_text())["settings"]
-    except (OSError, ValueError, KeyError):
-        return None
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_json(path: Path, content: dict) -> None:
+    with written_whole(path) as file:
+        file.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def load_model(run: Path) -> GenerativeModel:

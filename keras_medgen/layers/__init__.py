@@ -1,6 +1,5 @@
 """Layers that Keras lacks, or has in a slower form."""
 
-from keras_medgen.layers.calibrated_gaussian import CalibratedGaussian
 from keras_medgen.layers.group_normalization import GroupNormalization
 
-__all__ = ["CalibratedGaussian", "GroupNormalization"]
+__all__ = ["GroupNormalization"]

@@ -4,7 +4,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_medgen.models.batches import OUTSIDE_MESSAGE, checked_images, unpack
+from keras_medgen.models.batches import (
+    LABELS_MESSAGE,
+    OUTSIDE_MESSAGE,
+    checked_images,
+    checked_labels,
+    unpack,
+)
 from keras_medgen.ops import distribution
 from keras_medgen.ops.random import normal, normal_rows
 
@@ -20,16 +26,20 @@ class GenerativeModel(keras.Model):
 
     Args:
         image_shape: (height, width, channels).
-        noise_shape: shape of the noise that one image is made of.
+        num_classes: of a model that is conditioned on labels; None for one that is not.
         seed: of the training noise. The initial weights have their seeds from the subclass.
     """
 
     loss_terms = ("loss",)
 
-    def __init__(self, image_shape, noise_shape, seed=0, **kwargs):
+    def __init__(self, image_shape, num_classes=None, seed=0, **kwargs):
+        if num_classes is not None and num_classes < 1:
+            raise ValueError(
+                f"num_classes must be None or positive. Received: num_classes={num_classes}."
+            )
         super().__init__(**kwargs)
         self.image_shape = tuple(int(n) for n in image_shape)
-        self.noise_shape = tuple(noise_shape)
+        self.num_classes = num_classes
         self.seed = seed
         self._trackers = {name: keras.metrics.Mean(name=name) for name in self.loss_terms}
         self._functions = {}
@@ -55,15 +65,46 @@ class GenerativeModel(keras.Model):
         """
         raise NotImplementedError
 
-    def images_from_noise(self, noise):
-        """Images, float32 (n, height, width, channels) in [0, 1], of noise (n, *noise_shape)."""
+    @property
+    def noise_shape(self):
+        """The shape of the noise that one image is made of."""
+        raise NotImplementedError
+
+    def images_from_noise(self, noise, labels=None):
+        """Images, float32 (n, height, width, channels) in [0, 1].
+
+        Args:
+            noise: float32 (n, *noise_shape), standard normal.
+            labels: float32 (n, num_classes) of 0 and 1, of a conditional model.
+        """
         raise NotImplementedError
 
     # Optimizers.
 
-    def _compile(self, optimizers, **kwargs):
-        """Sets every optimizer as the attribute of its name, built; see `keras.Model.compile`."""
-        optimizers = {name: self._optimizer(name, given) for name, given in optimizers.items()}
+    def _compile(self, optimizers, learning_rate=None, weight_decay=None, clip_norm=None, **kwargs):
+        """Sets every optimizer as the attribute of its name, built; see `keras.Model.compile`.
+
+        Args:
+            optimizers: a dict from name to a Keras optimizer, the name of one, or "auto".
+            learning_rate: of the optimizers that are "auto"; a float or a schedule.
+            weight_decay: of the same.
+            clip_norm: of the same: the largest norm of all gradients together.
+            **kwargs: for `keras.Model.compile`.
+        """
+        arguments = {
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "clip_norm": clip_norm,
+        }
+        arguments = {name: value for name, value in arguments.items() if value is not None}
+        if arguments and "auto" not in optimizers.values():
+            raise ValueError(
+                f"{', '.join(arguments)} are for the default optimizer: an optimizer that is "
+                "given has its own."
+            )
+        optimizers = {
+            name: self._optimizer(name, given, arguments) for name, given in optimizers.items()
+        }
         # Keras' own compile makes an optimizer if it gets none, and callbacks read
         # `model.optimizer`: it gets the first of ours.
         super().compile(optimizer=next(iter(optimizers.values())), **kwargs)
@@ -75,17 +116,24 @@ class GenerativeModel(keras.Model):
         self._optimizer_names = list(optimizers)
         self._compile_arguments = kwargs
 
-    def _optimizer(self, name, given):
+    def _optimizer(self, name, given, arguments):
         if given == "auto":
-            given = self.default_optimizer(name)
+            given = self.default_optimizer(name, **arguments)
         optimizer = keras.optimizers.get(given)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if self.dtype_policy.compute_dtype == "float16" and not scaled:
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         return optimizer
 
-    def default_optimizer(self, name):
-        """The optimizer that "auto" stands for under that name."""
+    def default_optimizer(self, name, learning_rate=None, weight_decay=None, clip_norm=None):
+        """The optimizer that "auto" stands for under that name.
+
+        Args:
+            name: an optimizer's name.
+            learning_rate: a float or a Keras schedule; None for the default.
+            weight_decay: decoupled from the gradient (Loshchilov and Hutter 2019), or None.
+            clip_norm: the largest norm of all gradients together, or None.
+        """
         raise NotImplementedError
 
     def get_compile_config(self):
@@ -116,7 +164,7 @@ class GenerativeModel(keras.Model):
 
     def train_step(self, data):
         """One step of every optimizer, all from the gradients at the weights before the step."""
-        batch = unpack(data, self.image_shape)
+        batch = self.unpack_batch(data)
         networks = self.networks()
         with tf.GradientTape(persistent=len(networks) > 1) as tape:
             losses, terms = self.compute_losses(batch, training=True)
@@ -137,13 +185,21 @@ class GenerativeModel(keras.Model):
 
         They repeat to the last digit for batches of the same size, not for others.
         """
-        batch = unpack(data, self.image_shape)
+        batch = self.unpack_batch(data)
         _, terms = self.compute_losses(batch, training=False)
         return self._log(terms)
 
     def predict_step(self, data):
-        """What `call` makes of a batch's images."""
-        return self(unpack(data, self.image_shape)["images"], training=False)
+        """What `call` makes of a batch."""
+        batch = self.unpack_batch(data)
+        return self(batch["images"], labels=batch.get("labels"), training=False)
+
+    def unpack_batch(self, data):
+        """The batch dict of one element of a data set, checked; see `models.batches.unpack`."""
+        batch = unpack(data, self.image_shape, self.num_classes)
+        if self.num_classes is None:
+            batch.pop("labels", None)  # what a model does not use, it cannot be misled by
+        return batch
 
     def _objective(self, loss, networks):
         # Gradients are summed over replicas: each one's share of the mean over the whole batch.
@@ -173,16 +229,19 @@ class GenerativeModel(keras.Model):
         """A mean for each of `loss_terms`, reset at each epoch."""
         return list(self._trackers.values())
 
-    def noise(self, shape, training):
+    def noise(self, shape, training, stream=0):
         """Standard normal noise: new at each training step and replica, repeated by the seed.
 
         Args:
             shape: of the noise.
             training: bool; where False, the noise is the same at every call.
+            stream: int; a step that needs noise for several ends draws each from its own.
         """
         if not training:
-            return normal(shape, tf.stack([self.seed, -1]))
+            return normal(shape, tf.stack([self.seed, -1 - stream]))
         seed = tf.stack([self.seed, tf.cast(self.optimizer.iterations, tf.int32)])
+        if stream:
+            seed = tf.random.experimental.stateless_fold_in(seed, -stream, alg="philox")
         replica = distribution.replica_id()
         return normal(shape, tf.random.experimental.stateless_fold_in(seed, replica, alg="philox"))
 
@@ -203,7 +262,9 @@ class GenerativeModel(keras.Model):
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # the data set's own affair; Keras warns of True
         is_array = isinstance(x, (np.ndarray, tf.Tensor))
-        self._example_source = x if validation_data is None and is_array else validation_data
+        source = (x, y) if validation_data is None and is_array else validation_data
+        is_array = isinstance(source, (np.ndarray, tf.Tensor))
+        self._example_source = (source,) if is_array else source
         try:
             return _with_plain_errors(
                 super().fit,
@@ -234,7 +295,7 @@ class GenerativeModel(keras.Model):
 
     def _check_element(self, *element):
         element = element if len(element) > 1 else element[0]
-        unpack(element, self.image_shape)
+        self.unpack_batch(element)
         return element
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
@@ -242,49 +303,63 @@ class GenerativeModel(keras.Model):
         # There is nothing to build.
         pass
 
-    def example_images(self, num):
+    def example_batch(self, num):
         """Up to `num` images of the data that `fit` is at work on, for callbacks to show.
 
         Returns:
-            float32 (n, height, width, channels) from the validation data, or from training data
-            that are an array: to read a training data set would change its order. Else None.
+            A dict of `images`, float32 (n, height, width, channels), and of a conditional model
+            `labels`, from the validation data, or from training data that are arrays: to read a
+            training data set would change its order. Else None.
         """
         source = self._example_source
-        if isinstance(source, (tuple, list)):
-            source = source[0]
         if isinstance(source, tf.data.Dataset):
-            batch = next(iter(source.take(1)))
-            images = unpack(batch, self.image_shape)["images"].numpy()
-        elif isinstance(source, (np.ndarray, tf.Tensor)):
-            images = checked_images(np.asarray(source[:num]), self.image_shape)
+            batch = self.unpack_batch(next(iter(source.take(1))))
+        elif isinstance(source, (tuple, list)) and source[0] is not None:
+            batch = self.unpack_batch(tuple(part[:num] for part in source[:2] if part is not None))
         else:
             return None
-        return images[:num]
+        names = ("images",) if self.num_classes is None else ("images", "labels")
+        return {name: batch[name].numpy()[:num] for name in names}
 
-    def generate(self, num, seed=0):
+    def generate(self, num, labels=None, seed=0):
         """Draws images from the model.
 
         Args:
             num: how many.
+            labels: of a conditional model: the class of each image, int (num,), or 0 and 1 for
+                each class, (num, num_classes). By default the classes in turn: 0, 1, 2, 0, ...
             seed: int. Image i depends on `(seed, i)` alone: `generate(16, seed=0)[:4]` equals
                 `generate(4, seed=0)`.
 
         Returns:
             np.ndarray float32 (num, height, width, channels) in [0, 1].
+
+        Raises:
+            ValueError: for a negative number, or labels that do not fit.
         """
+        return self._generate(self._function("generate", self._generate_rows), num, labels, seed)
+
+    def _generate(self, function, num, labels, seed):
+        """Images from a function of (seed, number of the first row, labels or None)."""
         if num < 0:
             raise ValueError(f"num must not be negative. Received: num={num}.")
+        if labels is None and self.num_classes is not None:
+            labels = np.arange(num) % self.num_classes
+        labels = checked_labels(labels, num, self.num_classes)
         # A convolution may round differently in batches of different sizes. In batches of one
         # fixed size, the last one cut, an image's pixels depend on nothing but its number.
-        function = self._function("generate", self._generate_rows)
         images = [np.zeros((0, *self.image_shape), np.float32)]
         for start in range(0, num, GENERATE_BATCH):
-            images.append(function(tf.constant(seed), tf.constant(start)).numpy())
+            part = None
+            if labels is not None:
+                rows = labels[start : start + GENERATE_BATCH]
+                part = tf.constant(np.pad(rows, ((0, GENERATE_BATCH - len(rows)), (0, 0))))
+            images.append(function(tf.constant(seed), tf.constant(start), part).numpy())
         return np.concatenate(images)[:num]
 
-    def _generate_rows(self, seed, start):
+    def _generate_rows(self, seed, start, labels):
         noise = normal_rows(seed, start + tf.range(GENERATE_BATCH), self.noise_shape)
-        return self.images_from_noise(noise)
+        return self.images_from_noise(noise, labels)
 
     def _function(self, name, python_function):
         """A compiled function of this model, made at its first use."""
@@ -292,14 +367,28 @@ class GenerativeModel(keras.Model):
             self._functions[name] = tf.function(python_function, reduce_retracing=True)
         return self._functions[name]
 
-    def _in_batches(self, name, python_function, array):
-        """Applies a function of a batch, returning a tensor or a dict of them, to an array."""
+    def _in_batches(self, name, python_function, *arrays, batch_size=INFERENCE_BATCH):
+        """Applies a function of a batch to arrays of one length.
+
+        Args:
+            name: of the function, under which it is compiled once.
+            python_function: of tensors (batch, ...), returning a tensor or a dict of them.
+            *arrays: np.ndarrays, or None for an argument that stays None.
+            batch_size: rows at a time.
+        """
         function = self._function(name, python_function)
-        # Convolutions on a CPU give an empty batch a wrong shape: it is made of one row, and cut.
-        rows = array if len(array) else np.zeros((1, *array.shape[1:]), array.dtype)
-        starts = range(0, len(rows), INFERENCE_BATCH)
-        parts = [function(tf.constant(rows[i : i + INFERENCE_BATCH])) for i in starts]
-        return tf.nest.map_structure(lambda *t: tf.concat(t, 0).numpy()[: len(array)], *parts)
+        count = len(arrays[0])
+
+        def part(array, start):
+            # Convolutions on a CPU give an empty batch a wrong shape: it is of one row, and cut.
+            rows = array if count else np.zeros((1, *array.shape[1:]), array.dtype)
+            return tf.constant(rows[start : start + batch_size])
+
+        parts = [
+            function(*(None if array is None else part(array, start) for array in arrays))
+            for start in range(0, max(count, 1), batch_size)
+        ]
+        return tf.nest.map_structure(lambda *t: tf.concat(t, 0).numpy()[:count], *parts)
 
 
 def _with_plain_errors(function, *args, **kwargs):
@@ -312,6 +401,9 @@ def _with_plain_errors(function, *args, **kwargs):
                 f"{OUTSIDE_MESSAGE}, without NaN, or be uint8: a batch does not. "
                 "Divide by their largest possible value first."
             ) from None
+        if LABELS_MESSAGE in error.message:
+            line = next(line for line in error.message.split("\n") if LABELS_MESSAGE in line)
+            raise ValueError(line[line.index(LABELS_MESSAGE) :].rstrip("'\"]")) from None
         if "is not compatible with expected shape" in error.message:
             line = next(line for line in error.message.split("\n") if "not compatible" in line)
             raise ValueError(

@@ -6,21 +6,26 @@ import tensorflow as tf
 
 TOLERANCE = 1e-6  # of the range: rounding in float32
 OUTSIDE_MESSAGE = "images must lie in [0, 1]"
+LABELS_MESSAGE = "labels must be"
 
 
-def unpack(data, image_shape):
+def unpack(data, image_shape, num_classes=None):
     """Makes a batch dict of one element of a data set, inside a compiled step.
 
     Args:
         data: a batch dict, images, (images,), (images, labels), or (batch dict,).
         image_shape: (height, width, channels) that the model was made for.
+        num_classes: of a conditional model; None where labels are not used.
 
     Returns:
-        A dict of `images`, float32 in [0, 1], checked, and what else the batch holds.
+        A dict of `images`, float32 in [0, 1], checked, and what else the batch holds; of a
+        conditional model with `labels` as float32 (batch, num_classes) of 0 and 1, checked.
 
     Raises:
-        ValueError: for images of another shape, or for sample weights.
-        tf.errors.InvalidArgumentError: when the step runs, for images outside [0, 1].
+        ValueError: for images or labels of another shape, for labels that a conditional model
+            lacks, or for sample weights.
+        tf.errors.InvalidArgumentError: when the step runs, for images outside [0, 1] or labels
+            outside of the classes.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if sample_weight is not None:
@@ -31,7 +36,27 @@ def unpack(data, image_shape):
     if y is not None:
         batch["labels"] = y
     batch["images"] = _unit_images(batch["images"], image_shape)
+    if num_classes is not None:
+        if "labels" not in batch:
+            raise ValueError("a conditional model needs labels: the data set has none.")
+        batch["labels"] = _class_indicators(batch["labels"], num_classes)
     return batch
+
+
+def _class_indicators(labels, num_classes):
+    labels = tf.convert_to_tensor(labels)
+    if labels.shape.rank == 2 and labels.shape[1] == 1 and num_classes > 1:
+        labels = labels[:, 0]
+    if labels.shape.rank == 1:
+        inside = (labels >= 0) & (labels < num_classes)
+        indicators = tf.one_hot(tf.cast(labels, tf.int32), num_classes)
+    else:
+        if not labels.shape.is_compatible_with((None, num_classes)):
+            raise ValueError(f"{_labels_message(num_classes)} Received: shape {labels.shape}.")
+        indicators = tf.cast(labels, tf.float32)
+        inside = (indicators == 0) | (indicators == 1)
+    tf.debugging.Assert(tf.reduce_all(inside), [_labels_message(num_classes)])
+    return indicators
 
 
 def _unit_images(images, image_shape):
@@ -79,6 +104,50 @@ def checked_images(images, image_shape):
             f"Received: [{images.min():g}, {images.max():g}]."
         )
     return images.astype(np.float32, copy=False)
+
+
+def checked_labels(labels, count, num_classes):
+    """The labels of a conditional model, outside of any graph.
+
+    Args:
+        labels: int (n,) from 0 to num_classes - 1, or (n, num_classes) of 0 and 1.
+        count: n, as it must be.
+        num_classes: of the model; None where it is not conditional.
+
+    Returns:
+        np.ndarray float32 (n, num_classes) of 0 and 1; None where the model is not conditional.
+
+    Raises:
+        ValueError: for labels of another shape or number, or outside of the classes; for labels
+            that are missing, or that the model cannot use.
+    """
+    if num_classes is None:
+        if labels is not None:
+            raise ValueError("labels need a conditional model: this one has no num_classes.")
+        return None
+    if labels is None:
+        raise ValueError(f"a conditional model needs labels: {count}, of {num_classes} classes.")
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1 and num_classes > 1:
+        labels = labels[:, 0]
+    if len(labels.shape) not in (1, 2) or labels.shape[1:] not in ((), (num_classes,)):
+        raise ValueError(f"{_labels_message(num_classes)} Received: shape {labels.shape}.")
+    if len(labels) != count:
+        raise ValueError(f"there must be {count} labels, one an image. Received: {len(labels)}.")
+    classes = range(num_classes) if labels.ndim == 1 else (0, 1)
+    outside = labels[~np.isin(labels, classes)]
+    if outside.size:
+        raise ValueError(f"{_labels_message(num_classes)} Received: {outside.flat[0]}.")
+    if labels.ndim == 1:
+        labels = np.eye(num_classes)[labels.astype(int)]
+    return labels.astype(np.float32)
+
+
+def _labels_message(num_classes):
+    return (
+        f"{LABELS_MESSAGE} classes from 0 to {num_classes - 1}, shape (n,), or 0 and 1 for each "
+        f"class, shape (n, {num_classes})."
+    )
 
 
 def _shape_message(image_shape, received):

@@ -19,6 +19,8 @@ def export(model: keras.Model, directory: str | Path, version: int | None = None
     - `encode`: `images` to `mean` and `log_var`, each (batch, latent_dim);
     - `reconstruct`: `images` to `images`.
 
+    Those of a conditional model also take `labels`, (batch, num_classes) of 0 and 1.
+
     The folder is written beside its place and renamed into it: a server that polls `directory`
     never sees half a model.
 
@@ -64,20 +66,23 @@ def _versions(directory: Path) -> list[int]:
 
 def _endpoints(model):
     """From the name of each signature to its function and the specs of its inputs."""
-    latents = tf.TensorSpec((None, *model.noise_shape), tf.float32, name="latents")
+    latents = tf.TensorSpec((None, *model.latent_shape), tf.float32, name="latents")
     images = tf.TensorSpec((None, *model.image_shape), tf.float32, name="images")
+    labels = ()
+    if model.num_classes is not None:
+        labels = (tf.TensorSpec((None, model.num_classes), tf.float32, name="labels"),)
 
-    def decode(latents):
-        return {"images": model.images_from_noise(latents)}
+    def decode(latents, labels=None):
+        return {"images": model.decoded(latents, labels)}
 
-    def encode(images):
-        return model.posterior_parameters(images)
+    def encode(images, labels=None):
+        return model.posterior_parameters(images, labels)
 
-    def reconstruct(images):
-        return {"images": model(images, training=False)}
+    def reconstruct(images, labels=None):
+        return {"images": model(images, labels=labels, training=False)}
 
     return {
-        "serving_default": (decode, latents),
-        "encode": (encode, images),
-        "reconstruct": (reconstruct, images),
+        "serving_default": (decode, latents, *labels),
+        "encode": (encode, images, *labels),
+        "reconstruct": (reconstruct, images, *labels),
     }

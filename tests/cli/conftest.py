@@ -3,6 +3,20 @@
 import pytest
 
 from keras_medgen.cli import main
+from tests.conftest import blobs
+
+RUN_FILES = {
+    "model.keras",
+    "run.json",
+    "history.csv",
+    "metrics.json",
+    "loss.png",
+    "samples.png",
+    "reconstructions.png",
+    "latents.png",
+    "export",
+    "progress",
+}
 
 
 @pytest.fixture
@@ -20,3 +34,27 @@ def call(tmp_path, monkeypatch, capsys):
 
     run.folder = folder
     return run
+
+
+@pytest.fixture
+def scans(rng, write_npz):
+    images = blobs(rng, 60)[..., 0]
+    return write_npz(train_images=images[:40], val_images=images[40:50], test_images=images[50:])
+
+
+def small(scans, out, *more):
+    """Arguments of a training of a second or two."""
+    return (
+        "train",
+        "--data",
+        scans,
+        "--latent-dim",
+        4,
+        "--batch-size",
+        8,
+        "--epochs",
+        2,
+        "--out",
+        out,
+        *more,
+    )

@@ -46,7 +46,7 @@ def plain_descent(case):
 
 
 def noise_off(model, monkeypatch):
-    monkeypatch.setattr(model, "noise", lambda shape, training: tf.zeros(shape))
+    monkeypatch.setattr(model, "noise", lambda shape, training, stream=0: tf.zeros(shape))
 
 
 class TestFit:
@@ -97,17 +97,17 @@ class TestFit:
         parts = model.evaluate(batches(images[:21], 8), verbose=0, return_dict=True)
         assert parts == pytest.approx(whole, rel=1e-5)
 
-    def test_example_images_are_there_during_fit_alone(self, case, images):
+    def test_examples_are_there_during_fit_alone(self, case, images):
         model = make(case)
         seen = []
         watch = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: seen.append(model.example_images(4))
+            on_epoch_end=lambda epoch, logs: seen.append(model.example_batch(4))
         )
         model.fit(batches(images), validation_data=(images[3:9],), verbose=0, callbacks=[watch])
-        np.testing.assert_array_equal(seen[0], images[3:7])
+        np.testing.assert_array_equal(seen[0]["images"], images[3:7])
         model.fit(batches(images), verbose=0, callbacks=[watch])
         assert seen[1] is None  # reading it would change the order of the training
-        assert model.example_images(4) is None
+        assert model.example_batch(4) is None
 
 
 class TestImagesAreChecked:
@@ -327,7 +327,7 @@ class TestIsolation:
 
 
 class TestReplicas:
-    @pytest.fixture(scope="class")
+    @pytest.fixture(scope="session")
     def strategy(self):
         # One for all: the keys of collective operations collide between strategies of a process.
         return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -383,7 +383,7 @@ class TestExport:
         model = make(case)
         model.fit(images, verbose=0)
         path = kmg.serving.export(model, tmp_path / "export", version=1)
-        latents = np.random.default_rng(1).standard_normal((7, *model.noise_shape), np.float32)
+        latents = np.random.default_rng(1).standard_normal((7, *model.latent_shape), np.float32)
         np.savez(tmp_path / "in.npz", latents=latents, images=images[:7])
         script = """
             import sys

@@ -5,8 +5,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import keras_medgen as kmg
+from keras_medgen.layers.priors import diagonal_normal
 from tests.conftest import blobs
 from tests.models.contract import SHAPE
+
+NAMES = tuple(kmg.losses.RECONSTRUCTIONS)
 
 
 def linear_vae(rng, shape=(16, 16, 1), latent_dim=3, **arguments):
@@ -47,10 +50,10 @@ class TestLosses:
     def test_of_a_hand_made_batch_equal_numpy(self, rng, monkeypatch, training):
         model, weights = linear_vae(rng, kl_weight=2.5)
         model.compile()
-        model.likelihood.variance.assign(0.3)
+        model.reconstruction.scale.assign(0.3)
         images = rng.random((6, 16, 16, 1), np.float32)
         noise = rng.standard_normal((6, 3), np.float32)
-        monkeypatch.setattr(model, "noise", lambda shape, training: tf.constant(noise))
+        monkeypatch.setattr(model, "noise", lambda shape, training, stream=0: tf.constant(noise))
         variance = None if training else 0.3
         expected = numpy_losses(weights, images, noise, variance, kl_weight=2.5)
         objectives, terms = model.compute_losses({"images": tf.constant(images)}, training)
@@ -61,8 +64,8 @@ class TestLosses:
     def test_history_is_the_mean_over_images(self, rng, monkeypatch):
         model, weights = linear_vae(rng)
         model.compile()
-        model.likelihood.variance.assign(0.2)
-        monkeypatch.setattr(model, "noise", lambda shape, training: tf.zeros(shape))
+        model.reconstruction.scale.assign(0.2)
+        monkeypatch.setattr(model, "noise", lambda shape, training, stream=0: tf.zeros(shape))
         images = rng.random((10, 16, 16, 1), np.float32)  # batches of 4, 4 and 2
         losses = model.evaluate(images, batch_size=4, verbose=0, return_dict=True)
         for name, value in numpy_losses(weights, images, 0.0, 0.2, kl_weight=5.0).items():
@@ -75,15 +78,10 @@ class TestLosses:
         by_tfp = tfp.distributions.kl_divergence(normal, tfp.distributions.Normal(0.0 * mean, 1.0))
         np.testing.assert_allclose(tf.reduce_sum(by_tfp, 1), closed, rtol=1e-10)
 
-        flat = keras.Input((1, 1, 16))
-        parts = keras.layers.Flatten()(flat)
-        encoder = keras.Model(flat, {"mean": parts[:, :8], "log_var": parts[:, 8:]})
-        given = np.concatenate([mean, log_var], 1).astype(np.float32)[:, None, None]
-        model = kmg.models.VAE.__new__(kmg.models.VAE)
-        keras.Model.__init__(model)
-        model.encoder, model.latent_dim = encoder, 8
-        ours = tfp.distributions.kl_divergence(model.posterior(given), model.prior)
-        np.testing.assert_allclose(ours, closed, rtol=1e-5, atol=1e-5)
+        model = kmg.models.VAE(SHAPE, 8)
+        given = [a.astype(np.float32) for a in (mean, np.exp(log_var / 2))]
+        ours = model.kl_divergence(diagonal_normal(*given), None)
+        np.testing.assert_allclose(tf.reduce_sum(ours, 1), closed, rtol=1e-5, atol=1e-5)
 
     def test_extreme_log_variances_stay_finite(self, rng):
         model, _ = linear_vae(rng)
@@ -110,6 +108,204 @@ class TestLosses:
         before = np.abs(penalised.kernel).mean()
         model.fit(rng.random((8, *SHAPE), np.float32), verbose=0)
         assert np.abs(penalised.kernel).mean() == pytest.approx(0.8 * before, rel=0.02)
+
+
+class TestRegularisation:
+    """The penalty of a hand-made KL divergence of 3 images and 4 dimensions."""
+
+    kl = np.array([[0.0, 0.3, 1.0, 3.0], [0.2, 0.3, 2.0, 5.0], [0.1, 0.3, 3.0, 1.0]], np.float32)
+
+    def penalty(self, **arguments):
+        model = kmg.models.VAE(SHAPE, 4, **arguments)
+        kl = tf.Variable(self.kl if model.prior.factorised else self.kl.sum(1, keepdims=True))
+        with tf.GradientTape() as tape:
+            penalty = model._kl_penalty(kl)
+            total = tf.reduce_sum(penalty)
+        return penalty.numpy(), np.asarray(tape.gradient(total, kl))
+
+    def test_plain(self):
+        penalty, gradient = self.penalty()
+        np.testing.assert_allclose(penalty, self.kl.sum(1))
+        assert (gradient == 1).all()
+
+    def test_free_bits_cost_nothing_and_move_nothing(self):
+        penalty, gradient = self.penalty(free_bits=0.5)  # the first two dimensions hold less
+        np.testing.assert_allclose(penalty, 1 + self.kl[:, 2:].sum(1))
+        np.testing.assert_array_equal(gradient, [[0, 0, 1, 1]] * 3)
+
+    def test_free_bits_of_a_prior_that_is_not_factorised(self):
+        penalty, gradient = self.penalty(free_bits=1.0, prior="mixture")  # 4 free, 5.4 held
+        np.testing.assert_allclose(penalty, self.kl.sum(1), rtol=1e-6)
+        penalty, gradient = self.penalty(free_bits=2.0, prior="mixture")
+        np.testing.assert_allclose(penalty, [8, 8, 8])
+        assert (gradient == 0).all()
+
+    @pytest.mark.parametrize(("capacity", "sign"), [(3.0, 1), (8.0, -1)])
+    def test_capacity_is_a_target(self, capacity, sign):
+        penalty, gradient = self.penalty(capacity=capacity)
+        assert penalty.mean() == pytest.approx(abs(self.kl.sum(1).mean() - capacity), rel=1e-5)
+        assert (gradient == sign).all()
+
+    def test_kl_scale_multiplies_the_weight(self, rng):
+        model, _ = linear_vae(rng, kl_weight=2.0)
+        model.compile()
+        batch = {"images": tf.constant(rng.random((4, 16, 16, 1), np.float32))}
+        for scale in (1.0, 0.25, 0.0):
+            model.kl_scale.assign(scale)
+            _, terms = model.compute_losses(batch, training=False)
+            expected = terms["reconstruction_loss"] + 2 * scale * terms["kl_loss"]
+            np.testing.assert_allclose(terms["loss"], expected, rtol=1e-5)
+
+    def test_default_weights(self):
+        weights = {n: kmg.models.VAE((28, 28, 1), 4, reconstruction=n).kl_weight for n in NAMES}
+        fixed = {"mse": 1, "mae": 1, "bernoulli": 1}
+        assert weights == {name: fixed.get(name, 5) for name in NAMES}
+
+
+class TestPriors:
+    @pytest.mark.parametrize("prior", ["mixture", "vamp"])
+    def test_the_kl_divergence_is_estimated_without_bias(self, rng, prior):
+        model = kmg.models.VAE(SHAPE, 2, prior=prior, prior_components=3)
+        mean, stddev = np.array([[1.0, -1.0]], np.float32), np.array([[0.5, 0.3]], np.float32)
+        grid = np.linspace(-4, 4, 401)  # by quadrature
+        points = np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2).astype(np.float32)
+        q = diagonal_normal(mean, stddev).log_prob(points).numpy()
+        p = model.prior_distribution().log_prob(points).numpy()
+        expected = np.sum(np.exp(q) * (q - p)) * 0.02**2
+        posterior = diagonal_normal(np.repeat(mean, 20000, 0), np.repeat(stddev, 20000, 0))
+        samples = (mean + stddev * rng.standard_normal((20000, 2))).astype(np.float32)
+        estimates = model.kl_divergence(posterior, samples).numpy()
+        assert estimates.shape == (20000, 1)
+        assert estimates.mean() == pytest.approx(expected, abs=0.03)
+
+    @pytest.mark.parametrize("prior", ["mixture", "vamp"])
+    def test_learned_priors_learn(self, rng, prior):
+        model = kmg.models.VAE(SHAPE, 4, prior=prior, prior_components=4)
+        model.compile()
+        before = [np.asarray(v) for v in model.prior.trainable_variables]
+        model.fit(blobs(rng, 16), verbose=0)
+        for value, variable in zip(before, model.prior.trainable_variables, strict=True):
+            assert np.abs(np.asarray(variable) - value).max() > 0
+
+    def test_samples_follow_the_prior_that_is_stated(self, rng):
+        model = kmg.models.VAE(SHAPE, 2, prior="vamp", prior_components=3)
+        noise = rng.standard_normal((4000, *model.noise_shape)).astype(np.float32)
+        ours = model.latents_from_noise(noise).numpy()
+        theirs = model.prior_distribution().sample(4000, seed=1).numpy()
+        np.testing.assert_allclose(ours.mean(0), theirs.mean(0), atol=0.1)
+        np.testing.assert_allclose(np.cov(ours.T), np.cov(theirs.T), atol=0.15)
+
+
+class TestFitPrior:
+    @pytest.fixture
+    def model(self, rng):
+        # An encoder that knows two clusters, far from the standard normal prior.
+        model, _ = linear_vae(rng, latent_dim=2)
+        encoder = model.encoder
+        kernel = np.zeros((256, 2), np.float32)
+        kernel[0, 0], kernel[1, 1] = 1, 1
+        encoder.get_layer("mean").set_weights([10 * kernel, np.zeros(2, np.float32)])
+        encoder.get_layer("log_var").set_weights([0 * kernel, np.full(2, np.log(0.01), np.float32)])
+        model.compile(keras.optimizers.SGD(0.0))
+        return model
+
+    @pytest.fixture
+    def images(self, rng):
+        images = rng.random((60, *SHAPE), np.float32)
+        images[:, 0, :2, 0] = np.where(np.arange(60)[:, None] % 2, [0.2, 0.8], [0.9, 0.4])
+        return images
+
+    def test_samples_come_from_where_the_latents_are(self, model, images, rng):
+        model.fit_prior(images, components=2)
+        noise = rng.standard_normal((4000, 3)).astype(np.float32)
+        latents = model.latents_from_noise(noise).numpy()
+        first = latents[:, 0] < 5.5
+        assert first.mean() == pytest.approx(0.5, abs=0.05)
+        np.testing.assert_allclose(latents[first].mean(0), [2, 8], atol=0.1)
+        np.testing.assert_allclose(latents[~first].mean(0), [9, 4], atol=0.1)
+        # That of the posteriors, whose variance is part of the density.
+        np.testing.assert_allclose(latents[first].std(0), [0.1, 0.1], atol=0.02)
+
+    def test_generate_uses_it_and_it_is_saved(self, model, images, tmp_path):
+        before = model.generate(5, seed=3)
+        model.fit_prior(tf.data.Dataset.from_tensor_slices(images).batch(8), components=2)
+        after = model.generate(5, seed=3)
+        assert np.abs(before - after).max() > 0.1
+        np.testing.assert_array_equal(model.generate(2, seed=3), after[:2])
+        model.save(tmp_path / "model.keras")
+        again = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(again.generate(5, seed=3), after)
+
+    def test_training_on_drops_it(self, model, images):
+        before = model.generate(5, seed=3)
+        model.fit_prior(images, components=2)
+        model.fit(images, verbose=0)
+        np.testing.assert_array_equal(model.generate(5, seed=3), before)
+
+    def test_fitted_again_it_is_the_new_one(self, model, images):
+        model.fit_prior(images, components=2)
+        model.fit_prior(images[::2], components=1)
+        latents = model.latents_from_noise(np.zeros((1, 3), np.float32))
+        np.testing.assert_allclose(latents, [[9, 4]], atol=0.1)
+
+    def test_fewer_images_than_components(self, model, images):
+        model.fit_prior(images[:2], components=10)
+        assert np.isfinite(model.generate(4)).all()
+
+    def test_bad_arguments(self, model, images):
+        with pytest.raises(ValueError, match="components=0"):
+            model.fit_prior(images, components=0)
+        with pytest.raises(ValueError, match="no images"):
+            model.fit_prior(images[:0])
+
+
+class TestMasksAndNoise:
+    def test_pathology_weighs_more(self, rng, monkeypatch):
+        plain, weights = linear_vae(rng, reconstruction="mse")
+        weighted = kmg.models.VAE.from_config({**plain.get_config(), "mask_weight": 4.0})
+        weighted.set_weights(plain.get_weights())
+        images = tf.constant(rng.random((6, 16, 16, 1), np.float32))
+        masks = np.zeros((6, 16, 16), np.int32)
+        masks[:3, 4:8, 4:8] = 2  # the others have nothing marked
+        losses = []
+        for model in (plain, weighted):
+            model.compile()
+            batch = {"images": images, "masks": tf.constant(masks)}
+            losses.append(model.compute_losses(batch, False)[1]["reconstruction_loss"].numpy())
+        np.testing.assert_allclose(losses[0][3:], losses[1][3:], rtol=1e-6)
+        noise = np.asarray(plain.noise((6, 3), training=False), np.float64)
+        x = np.asarray(images, np.float64).reshape(6, -1)
+        mean, log_var = (x @ weights[n][0] + weights[n][1] for n in ("mean", "log_var"))
+        decoded = (mean + np.exp(log_var / 2) * noise) @ weights["decode"][0] + weights["decode"][1]
+        pixels = 0.5 * ((x - decoded) ** 2 + np.log(2 * np.pi)) * (masks.reshape(6, -1) != 0)
+        np.testing.assert_allclose(losses[1] - losses[0], 3 * pixels.sum(1), rtol=1e-3, atol=1e-3)
+        without = weighted.compute_losses({"images": images}, False)[1]["reconstruction_loss"]
+        np.testing.assert_allclose(without, losses[0], rtol=1e-6)
+
+    def test_input_noise_is_on_what_is_encoded_in_training_alone(self, rng, monkeypatch):
+        model, _ = linear_vae(rng, input_noise=0.2)
+        model.compile()
+        images = tf.constant(rng.uniform(0.3, 0.7, (500, 16, 16, 1)).astype(np.float32))
+        seen = []
+        original = model.posterior
+        monkeypatch.setattr(model, "posterior", lambda x, *a: seen.append(x) or original(x, *a))
+        for training in (True, False):
+            model.compute_losses({"images": images}, training)
+        added = np.asarray(seen[0] - images)
+        assert added.std() == pytest.approx(0.2, rel=0.08)  # a little is lost by clipping
+        assert np.min(seen[0]) >= 0
+        assert np.max(seen[0]) <= 1
+        latent_noise = np.asarray(model.noise((500, 3), training=True))
+        correlation = np.corrcoef(added[:, 0, :3, 0].ravel(), latent_noise.ravel())[0, 1]
+        assert abs(correlation) < 0.1  # not one noise for two ends
+        np.testing.assert_array_equal(seen[1], images)
+
+    def test_denoise_wants_a_model_that_was_trained_for_it(self, rng):
+        images = rng.random((3, *SHAPE), np.float32)
+        model = kmg.models.VAE(SHAPE, 4, input_noise=0.1)
+        np.testing.assert_array_equal(model.denoise(images), model.reconstruct(images))
+        with pytest.raises(ValueError, match="input_noise > 0"):
+            kmg.models.VAE(SHAPE, 4).denoise(images)
 
 
 class TestInference:
@@ -193,7 +389,16 @@ class TestArguments:
         ("arguments", "message"),
         [
             ({"latent_dim": 0}, "latent_dim=0"),
-            ({"num_classes": 2}, "num_classes=2"),
+            ({"num_classes": 0}, "num_classes=0"),
+            ({"reconstruction": "ssim"}, "'ssim'"),
+            ({"reconstruction": "ms_ssim", "mask_weight": 2}, "mask_weight=2.*ms_ssim"),
+            ({"prior": "flow"}, "'flow'"),
+            ({"prior": "vamp", "prior_components": 0}, "prior_components=0"),
+            ({"free_bits": -0.1}, "free_bits=-0.1"),
+            ({"capacity": -1}, "capacity=-1"),
+            ({"mask_weight": -1}, "mask_weight=-1"),
+            ({"input_noise": float("nan")}, "input_noise=nan"),
+            ({"num_classes": 3, "encoder": kmg.networks.convolutional_encoder(SHAPE, 4, 8)}, "lab"),
             ({"encoder": kmg.networks.convolutional_encoder((16, 17, 1), 4, 8)}, "encoder.*17"),
             ({"decoder": kmg.networks.convolutional_decoder(SHAPE, 5, 8)}, "decoder.*5"),
             ({"kl_weight": -1}, "kl_weight=-1"),

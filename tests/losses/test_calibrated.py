@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_medgen.layers import CalibratedGaussian
+from keras_medgen.losses import CalibratedGaussian
 
 
 def nll(images, reconstructions, variance):
@@ -32,19 +32,19 @@ def test_everything_else_uses_the_moving_average(pair):
     np.testing.assert_allclose(layer(*pair), nll(*pair, 1.0), rtol=1e-5)  # before training
     first = np.mean((pair[0] - pair[1]) ** 2)
     layer(*pair, training=True)
-    assert float(layer.variance) == pytest.approx(first, rel=1e-5)
+    assert float(layer.scale) == pytest.approx(first, rel=1e-5)
     layer(pair[0], pair[0] + 0.5, training=True)
     expected = 0.5 * first + 0.5 * 0.25
-    assert float(layer.variance) == pytest.approx(expected, rel=1e-5)
+    assert float(layer.scale) == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(layer(*pair), nll(*pair, expected), rtol=1e-4)
-    assert float(layer.variance) == pytest.approx(expected, rel=1e-5)  # looking changes nothing
+    assert float(layer.scale) == pytest.approx(expected, rel=1e-5)  # looking changes nothing
 
 
 def test_the_average_starts_as_the_plain_mean_of_what_it_saw(pair):
     layer = CalibratedGaussian(momentum=0.99)
     for shift in (0.1, 0.2, 0.3):
         layer(pair[0], pair[0] + shift, training=True)
-    assert float(layer.variance) == pytest.approx(np.mean([0.01, 0.04, 0.09]), rel=1e-4)
+    assert float(layer.scale) == pytest.approx(np.mean([0.01, 0.04, 0.09]), rel=1e-4)
 
 
 def test_gradient_is_that_of_the_optimised_likelihood(pair):
@@ -60,15 +60,15 @@ def test_gradient_is_that_of_the_optimised_likelihood(pair):
 def test_perfect_reconstructions_stay_finite(pair):
     layer = CalibratedGaussian()
     assert np.isfinite(layer(pair[0], pair[0], training=True)).all()
-    assert float(layer.variance) == pytest.approx(1e-6, rel=0.05)
+    assert float(layer.scale) == pytest.approx(1e-6, rel=0.05)
 
 
 def test_a_batch_that_overflowed_leaves_the_average_alone(pair):
     layer = CalibratedGaussian()
     layer(*pair, training=True)
-    before = float(layer.variance)
+    before = float(layer.scale)
     layer(pair[0], pair[1] * np.inf, training=True)
-    assert float(layer.variance) == before
+    assert float(layer.scale) == before
     assert int(layer.updates) == 1
 
 
