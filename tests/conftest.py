@@ -40,6 +40,12 @@ def _clean_keras():
     keras.backend.clear_session()
 
 
+@pytest.fixture(scope="session")
+def strategy():
+    """Two replicas, one strategy for all: the collective operations of two would collide."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -327,11 +327,6 @@ class TestIsolation:
 
 
 class TestReplicas:
-    @pytest.fixture(scope="session")
-    def strategy(self):
-        # One for all: the keys of collective operations collide between strategies of a process.
-        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
     def test_two_devices_equal_one(self, case, images, strategy, monkeypatch):
         # Batches of 8, 8 and 5: the last is split 3 to 2.
         data = batches(images[:21])

@@ -57,8 +57,7 @@ def test_each_label_shifts_the_first_activations_alike_everywhere(rng):
         np.testing.assert_allclose(plane - planes[0], difference, atol=1e-6)
 
 
-def test_statistics_are_those_of_all_replicas(rng):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_statistics_are_those_of_all_replicas(rng, strategy):
     alone = larsen_decoder((8, 8, 1), 3)
     with strategy.scope():
         shared = larsen_decoder((8, 8, 1), 3)
