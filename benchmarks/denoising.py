@@ -36,7 +36,7 @@ def median(images, width):
 def non_local_means(images, strength, sigma):
     settings = {"patch_size": 5, "patch_distance": 6, "fast_mode": False, "channel_axis": -1}
     filtered = [denoise_nl_means(x, h=strength * sigma, sigma=sigma, **settings) for x in images]
-    return np.clip(filtered, 0, 1)
+    return np.clip(filtered, 0, 1).reshape(images.shape)  # one channel is dropped
 
 
 def best(filtered, originals):

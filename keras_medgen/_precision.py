@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 POLICIES = {"off": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}  # as Linux calls the instructions
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux calls the instructions
 BFLOAT16_CAPABILITY = (8, 0)  # NVIDIA's Ampere and later
 CPU_INFO = Path("/proc/cpuinfo")
 GAIN = 1.1  # a difference smaller than this is within the noise of a short measurement
@@ -49,7 +49,7 @@ def _has_bfloat16() -> bool:
         lines = CPU_INFO.read_text().splitlines()
     except OSError:  # not Linux
         return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     return not BFLOAT16_FLAGS.isdisjoint(flags.split())
 
 

@@ -30,13 +30,19 @@ def test_anything_else():
 
 @pytest.mark.parametrize(
     ("flags", "there"),
-    [("fpu avx512_bf16 amx_tile", True), ("amx_bf16", True), ("fpu avx512f", False), (None, False)],
+    [
+        ("flags\t\t: fpu avx512_bf16 amx_tile", True),
+        ("flags\t\t: amx_bf16", True),
+        ("Features\t: fp asimd bf16", True),
+        ("flags\t\t: fpu avx512f", False),
+        (None, False),
+    ],
 )
 def test_what_a_processor_says(monkeypatch, tmp_path, flags, there):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
     monkeypatch.setattr(_precision, "CPU_INFO", tmp_path / "cpuinfo")
     if flags is not None:
-        (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\nbugs : none\n")
+        (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\nbugs : none\n")
     assert _precision._has_bfloat16() is there
 
 

@@ -13,11 +13,11 @@ class KLCycles(KLSchedule):
         cycles: how many. Default 4.
         ratio: the part of each cycle, in (0, 1], in which the weight rises in a straight line;
             in the rest it is 1. Default 0.5.
-        steps: of all cycles together; from then on the weight is 1. Default: those of the
-            whole training.
+        steps: of all cycles together, from the model's first; then the weight is 1. Default:
+            those of the epochs of `fit`.
 
     Raises:
-        ValueError: for arguments out of their range.
+        ValueError: for arguments out of their range, or fewer than two steps in a cycle.
 
     Example:
     ```python
@@ -45,6 +45,11 @@ class KLCycles(KLSchedule):
         """Counts the steps of the training."""
         super().on_train_begin(logs)
         self._total = self.steps or self.steps_of(self.params["epochs"])
+        if self._total < 2 * self.cycles:
+            raise ValueError(
+                f"{self.cycles} cycles need at least {2 * self.cycles} steps. "
+                f"Received: {self._total} steps."
+            )
 
     def scale(self, step):
         """Equations 6 and 7 of Fu et al., the step counted from 0."""

@@ -10,8 +10,10 @@ class KLSchedule(keras.callbacks.Callback):
     `kl_scale` is set by the number of steps that its optimizer has taken, so that a training that
     was interrupted goes on in the right place. The model's own `kl_weight` multiplies it.
 
+    The steps count from the model's first: another `fit` goes on where the last one ended.
+
     Validation is at full scale, so that its losses compare from epoch to epoch, and so is the
-    model after the training.
+    model after each epoch, for a callback behind this one to save.
     """
 
     def scale(self, step: int) -> float:
@@ -34,7 +36,7 @@ class KLSchedule(keras.callbacks.Callback):
         """Sets the full scale."""
         self.model.kl_scale.assign(1.0)
 
-    def on_train_end(self, logs=None):
+    def on_epoch_end(self, epoch, logs=None):
         """Sets the full scale."""
         self.model.kl_scale.assign(1.0)
 

@@ -62,7 +62,16 @@ def compiled_model(settings: Settings, images: data.ImageData) -> models.Generat
     """
     if settings.conditional and not images.num_classes:
         raise ValueError(f"--conditional needs labels: {settings.data} has none.")
+    if settings.mask_weight != 1 and "masks" not in images.train.element_spec:
+        raise ValueError(f"--mask-weight needs masks: {settings.data} has none.")
     num_classes = images.num_classes if settings.conditional else None
+    if settings.fit_prior is not None and num_classes and images.task != "multi-label":
+        missing = set(range(num_classes)) - set(images.arrays("train")["labels"].ravel().tolist())
+        if missing:
+            raise ValueError(
+                f"--fit-prior with --conditional needs images of each class to train on: there "
+                f"are none of {', '.join(images.class_names[i] for i in sorted(missing))}."
+            )
     encoder, decoder = (
         getattr(networks, f"{settings.network}_{part}")(
             images.image_shape,

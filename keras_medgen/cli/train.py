@@ -154,7 +154,11 @@ def train(
     ] = MixedPrecision.off,
     max_minutes: Annotated[
         float | None,
-        typer.Option(min=1e-3, help="End the training by the clock, after a whole epoch."),
+        typer.Option(
+            min=1e-3,
+            help="End the training by the clock, after a whole epoch. One that is resumed "
+            "has as long again.",
+        ),
     ] = None,
     seed: options.Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run.")] = False,

@@ -1,6 +1,7 @@
 """A training from settings to a run directory."""
 
 import dataclasses
+import math
 import os
 import platform
 import shutil
@@ -52,8 +53,10 @@ def run_training(
         data_dir=data_dir,
         seed=settings.seed,
     )
+    begun = run.record.get("settings", {})
     recorded = dataclasses.asdict(settings) | {
-        "data": Path(settings.data).name,
+        # The same images may have another name by now.
+        "data": begun.get("data", Path(settings.data).name),
         "sha256": images.provenance["sha256"],
     }
     run.check(recorded, overwrite)
@@ -98,11 +101,12 @@ def run_training(
     _finish(
         run,
         {
-            **run.record,
+            "settings": recorded,
+            "dtype_policy": policy,
             "epochs": len(history["loss"]),
             "train_seconds": round(seconds, 1),
             "resumed_from_epoch": done or None,
-            "parameters": model.count_params(),
+            "parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
             "kl_weight": model.kl_weight,
             "versions": runs.versions(),
             "machine": {
@@ -154,14 +158,17 @@ def _from_anywhere(source: str) -> str:
 
 
 def _fit(model, images, settings, run, checkpoint, done) -> dict[str, list[float]]:
+    history = run.path / runs.HISTORY
+    if run.record.get("trained"):  # and then interrupted
+        return callbacks.read_history(history)
     # Each iterator over the training images has an order of its own, and Keras makes two an
     # epoch: a run that goes on starts with the one that would have come next.
     for _ in range(2 * done):
         iter(images.train)
-    history = run.path / runs.HISTORY
     shown = sorted({1, *(round(settings.epochs * part) for part in (0.25, 0.5, 0.75, 1))})
     divergence = callbacks.StopAtNaN(verbose=False)
     watchers = [
+        *_kl_schedule(settings),
         keras.callbacks.CSVLogger(history, append=done > 0),
         callbacks.LossCurves(run.path / runs.LOSS, csv=history),
         callbacks.SampleGrid(run.path / runs.PROGRESS, epochs=shown, seed=settings.seed),
@@ -169,12 +176,6 @@ def _fit(model, images, settings, run, checkpoint, done) -> dict[str, list[float
         # Kept until the run is finished: what follows the training can be interrupted too.
         checkpoint,
     ]
-    # A VampPrior follows posteriors that say nothing yet, and keeps them so.
-    kl_schedule = settings.kl_schedule or ("warm-up" if settings.prior == "vamp" else "constant")
-    if kl_schedule == "warm-up":
-        watchers.append(callbacks.KLWarmUp(epochs=KL_WARM_UP * settings.epochs))
-    elif kl_schedule == "cyclical":
-        watchers.append(callbacks.KLCycles())
     if settings.max_minutes is not None:
         watchers.append(callbacks.TimeLimit(settings.max_minutes * 60))
     model.fit(
@@ -188,7 +189,16 @@ def _fit(model, images, settings, run, checkpoint, done) -> dict[str, list[float
     if divergence.message:
         checkpoint.path.unlink(missing_ok=True)  # it would diverge again
         raise ValueError(f"{divergence.message} Try a smaller --learning-rate, or --clip-norm 1.")
+    run.write_json(runs.RUN, {**run.record, "trained": True})  # the clock shall not start anew
     return callbacks.read_history(history)
+
+
+def _kl_schedule(settings) -> list[keras.callbacks.Callback]:
+    # A VampPrior follows posteriors that say nothing yet, and keeps them so.
+    name = settings.kl_schedule or ("warm-up" if settings.prior == "vamp" else "constant")
+    if name == "warm-up":
+        return [callbacks.KLWarmUp(epochs=KL_WARM_UP * settings.epochs)]
+    return [callbacks.KLCycles()] if name == "cyclical" else []
 
 
 def _measure(model, images, seed, run) -> None:

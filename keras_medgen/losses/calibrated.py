@@ -66,15 +66,17 @@ class CalibratedLoss(ReconstructionLoss):
     def _batch_scale(self, total, count):
         # Held constant in the loss: at the optimum its own derivative is zero, so the gradient
         # is that of the optimised likelihood.
-        scale = distribution.global_mean(total) / distribution.global_mean(count)
+        count = distribution.global_mean(count)
+        scale = tf.math.divide_no_nan(distribution.global_mean(total), count)
         scale = tf.maximum(scale, SMALLEST_ENERGY)
         updates = tf.convert_to_tensor(self.updates) + 1
         rate = tf.maximum(1 - self.momentum, 1 / tf.cast(updates, tf.float32))
-        # A batch that overflows in half precision is skipped by the optimizer, and here.
-        finite = tf.math.is_finite(scale)
+        # A batch that overflows in half precision is skipped by the optimizer, and here; so is
+        # one whose pixels all weigh nothing.
+        told = tf.math.is_finite(scale) & (count > 0)
         average = self.scale + rate * (scale - self.scale)
-        self.updates.assign(tf.where(finite, updates, updates - 1))
-        self.scale.assign(tf.where(finite, average, self.scale))
+        self.updates.assign(tf.where(told, updates, updates - 1))
+        self.scale.assign(tf.where(told, average, self.scale))
         return scale
 
     def get_config(self):
@@ -91,7 +93,7 @@ class CalibratedGaussian(CalibratedLoss):
     def energy(self, images, reconstructions, weights):
         """The mean squared error of each image."""
         squared = tf.square(images - reconstructions)
-        return image_sum(squared, weights) / _count(images, weights)
+        return tf.math.divide_no_nan(image_sum(squared, weights), _count(images, weights))
 
 
 @keras.saving.register_keras_serializable(package="keras_medgen")
@@ -111,7 +113,7 @@ class QuantizedLogistic(CalibratedLoss):
     def energy(self, images, reconstructions, weights):
         """The mean absolute error of each image."""
         absolute = tf.abs(images - reconstructions)
-        return image_sum(absolute, weights) / _count(images, weights)
+        return tf.math.divide_no_nan(image_sum(absolute, weights), _count(images, weights))
 
     def negative_log_density(self, images, reconstructions, weights, energy, scale):
         """-log of the probability of each image's 8-bit values."""
@@ -170,8 +172,9 @@ class Perceptual(CalibratedLoss):
     free; include a shallow layer.
 
     Args:
-        network: `keras.Model` from images (batch, height, width, channels) in [0, 1] to features,
-            one tensor or a list of them. It is not trained any further.
+        network: functional `keras.Model` from images (batch, height, width, channels) in [0, 1]
+            to features, one tensor or a list of them. It is copied: what becomes of it later
+            changes nothing here, nor does this change it.
         momentum: see `CalibratedLoss`.
 
     Reference:
@@ -183,8 +186,9 @@ class Perceptual(CalibratedLoss):
 
     def __init__(self, network, momentum=0.99, **kwargs):
         super().__init__(momentum, **kwargs)
-        self.network = network
-        network.trainable = False
+        self.network = keras.models.clone_model(network)
+        self.network.set_weights(network.get_weights())
+        self.network.trainable = False
 
     def energy(self, images, reconstructions, weights):
         """The mean squared distance of each image's features, averaged over the tensors."""

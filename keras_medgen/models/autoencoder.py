@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_medgen.layers import priors
 from keras_medgen.models import fitted_prior
 from keras_medgen.models.base import GENERATE_BATCH, GenerativeModel
-from keras_medgen.models.batches import checked_images, checked_labels
+from keras_medgen.models.batches import checked_images, checked_labels, with_plain_errors
 from keras_medgen.models.guidance import STEPS, check_classifier, guided_latents
 from keras_medgen.ops.random import normal_rows
 
@@ -116,25 +116,21 @@ class Autoencoder(GenerativeModel):
         parameters = self.posterior_parameters(images, labels, training)
         return priors.diagonal_normal(parameters["mean"], tf.exp(0.5 * parameters["log_var"]))
 
-    def prior_distribution(self, labels=None, training=False):
+    def prior_distribution(self, labels=None):
         """The distribution of latents before an image is seen: a tfp distribution.
 
         The fitted one, if `fit_prior` was called since the last training; see `Prior`.
         """
         prior = self.fitted_prior or self.prior
-        return prior.distribution(labels, self._encode_for_prior(training))
+        return prior.distribution(labels, self.posterior_parameters)
 
-    def _encode_for_prior(self, training):
-        return lambda images, labels: self.posterior_parameters(images, labels, training)
-
-    def kl_divergence(self, posterior, latents, labels=None, training=False):
+    def kl_divergence(self, posterior, latents, labels=None):
         """The KL divergence of posteriors from the trained prior, in nats.
 
         Args:
             posterior: as returned by `posterior`.
             latents: (batch, latent_dim), a sample of it.
             labels: of a conditional model.
-            training: bool.
 
         Returns:
             float32 (batch, latent_dim), of each dimension, where the prior is factorised; else
@@ -143,7 +139,9 @@ class Autoencoder(GenerativeModel):
         if self.prior.factorised:
             mean, variance = posterior.mean(), posterior.variance()
             return 0.5 * (tf.square(mean) + variance - 1 - tf.math.log(variance))
-        prior = self.prior.distribution(labels, self._encode_for_prior(training))
+        # A VampPrior's pseudo-images are encoded as in inference, also while training: they are
+        # no part of the statistics that batch normalisation keeps of images.
+        prior = self.prior.distribution(labels, self.posterior_parameters)
         return (posterior.log_prob(latents) - prior.log_prob(latents))[:, None]
 
     def decoded(self, latents, labels=None, training=False):
@@ -169,7 +167,7 @@ class Autoencoder(GenerativeModel):
     def latents_from_noise(self, noise, labels=None):
         """Latents (n, latent_dim) that follow the prior, of noise (n, *noise_shape)."""
         prior = self.fitted_prior or self.prior
-        return prior.latents(noise, labels, self._encode_for_prior(False))
+        return prior.latents(noise, labels, self.posterior_parameters)
 
     def images_from_noise(self, noise, labels=None):
         """Decodes latents from the prior."""
@@ -236,8 +234,8 @@ class Autoencoder(GenerativeModel):
         class where the model is conditional and the labels are classes. Saved with the model.
 
         Args:
-            dataset: what `fit` takes: a data set, or an array; (images, labels) for a conditional
-                model. An order of the data set's own goes on by one pass.
+            dataset: what `fit` takes: a data set, or arrays: images, (images, labels), or a batch
+                dict such as `data.arrays("train")`. A data set's own order goes on by one pass.
             components: the largest number of Gaussians, with full covariances.
             seed: of the latents that are drawn, and of the fit.
 
@@ -248,9 +246,12 @@ class Autoencoder(GenerativeModel):
             Ghosh et al., From Variational to Deterministic Autoencoders, 2020,
             https://arxiv.org/abs/1903.12436
         """
-        self._set_fitted_prior(fitted_prior.fit(self, dataset, components, seed))
+        prior = with_plain_errors(fitted_prior.fit, self, dataset, components, seed)
+        self._set_fitted_prior(prior)
 
     def _set_fitted_prior(self, prior):
+        if self.fitted_prior is not None:  # Keras would keep its weights among the model's
+            self._layers.remove(self.fitted_prior)
         self.fitted_prior = prior
         self._functions = {}  # those compiled so far know the other one
 

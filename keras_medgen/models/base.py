@@ -5,11 +5,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_medgen.models.batches import (
-    LABELS_MESSAGE,
-    OUTSIDE_MESSAGE,
     checked_images,
     checked_labels,
     unpack,
+    with_plain_errors,
 )
 from keras_medgen.ops import distribution
 from keras_medgen.ops.random import normal, normal_rows
@@ -216,7 +215,7 @@ class GenerativeModel(keras.Model):
             gradients = [
                 tf.where(overflows > 0, tf.constant(np.inf, g.dtype), g) for g in gradients
             ]
-        optimizer.apply(gradients, variables)
+        optimizer.apply(_clipped_together(optimizer, gradients), variables)
 
     def _log(self, terms):
         for name in self.loss_terms:
@@ -266,7 +265,7 @@ class GenerativeModel(keras.Model):
         is_array = isinstance(source, (np.ndarray, tf.Tensor))
         self._example_source = (source,) if is_array else source
         try:
-            return _with_plain_errors(
+            return with_plain_errors(
                 super().fit,
                 self._checked(x),
                 y,
@@ -279,11 +278,11 @@ class GenerativeModel(keras.Model):
 
     def evaluate(self, x=None, *args, **kwargs):
         """The mean of each loss over a data set: as `keras.Model.evaluate`; `x` as for `fit`."""
-        return _with_plain_errors(super().evaluate, self._checked(x), *args, **kwargs)
+        return with_plain_errors(super().evaluate, self._checked(x), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """What `call` makes of a data set's images: as `keras.Model.predict`; `x` as for `fit`."""
-        return _with_plain_errors(super().predict, self._checked(x), *args, **kwargs)
+        return with_plain_errors(super().predict, self._checked(x), *args, **kwargs)
 
     def _checked(self, x):
         # An array can be looked at before the first step; a data set only as it goes.
@@ -391,22 +390,13 @@ class GenerativeModel(keras.Model):
         return tf.nest.map_structure(lambda *t: tf.concat(t, 0).numpy()[:count], *parts)
 
 
-def _with_plain_errors(function, *args, **kwargs):
-    """Calls Keras, and says a failed check of the images as the ValueError that it is."""
-    try:
-        return function(*args, **kwargs)
-    except tf.errors.InvalidArgumentError as error:
-        if OUTSIDE_MESSAGE in error.message:
-            raise ValueError(
-                f"{OUTSIDE_MESSAGE}, without NaN, or be uint8: a batch does not. "
-                "Divide by their largest possible value first."
-            ) from None
-        if LABELS_MESSAGE in error.message:
-            line = next(line for line in error.message.split("\n") if LABELS_MESSAGE in line)
-            raise ValueError(line[line.index(LABELS_MESSAGE) :].rstrip("'\"]")) from None
-        if "is not compatible with expected shape" in error.message:
-            line = next(line for line in error.message.split("\n") if "not compatible" in line)
-            raise ValueError(
-                f"images must be of the model's image_shape. Received: {line}"
-            ) from None
-        raise
+def _clipped_together(optimizer, gradients):
+    """Gradients clipped by their norm over all replicas: Keras clips each one's share alone."""
+    limit = getattr(getattr(optimizer, "inner_optimizer", optimizer), "global_clipnorm", None)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if limit is None or replicas == 1:
+        return gradients
+    # The sum of what each replica gives here, once clipped, is clipped to the limit; and each is
+    # small enough for Keras to leave it as it is.
+    shares = [total / replicas for total in distribution.replica_sum(gradients)]
+    return tf.clip_by_global_norm(shares, optimizer.scale_loss(limit) / replicas)[0]

@@ -22,8 +22,8 @@ def unpack(data, image_shape, num_classes=None):
         conditional model with `labels` as float32 (batch, num_classes) of 0 and 1, checked.
 
     Raises:
-        ValueError: for images or labels of another shape, for labels that a conditional model
-            lacks, or for sample weights.
+        ValueError: for images, labels or masks of another shape, for labels that a conditional
+            model lacks, or for sample weights.
         tf.errors.InvalidArgumentError: when the step runs, for images outside [0, 1] or labels
             outside of the classes.
     """
@@ -40,7 +40,21 @@ def unpack(data, image_shape, num_classes=None):
         if "labels" not in batch:
             raise ValueError("a conditional model needs labels: the data set has none.")
         batch["labels"] = _class_indicators(batch["labels"], num_classes)
+    if "masks" in batch:
+        batch["masks"] = _plane(batch["masks"], image_shape)
     return batch
+
+
+def _plane(masks, image_shape):
+    masks = tf.convert_to_tensor(masks)
+    if masks.shape.rank == 4 and masks.shape[3] == 1:
+        masks = masks[..., 0]
+    if not masks.shape.is_compatible_with((None, *image_shape[:2])):
+        expected = ", ".join(map(str, image_shape[:2]))
+        raise ValueError(
+            f"masks must be of shape (batch, {expected}). Received: shape {tuple(masks.shape)}."
+        )
+    return masks
 
 
 def _class_indicators(labels, num_classes):
@@ -48,8 +62,11 @@ def _class_indicators(labels, num_classes):
     if labels.shape.rank == 2 and labels.shape[1] == 1 and num_classes > 1:
         labels = labels[:, 0]
     if labels.shape.rank == 1:
-        inside = (labels >= 0) & (labels < num_classes)
-        indicators = tf.one_hot(tf.cast(labels, tf.int32), num_classes)
+        classes = tf.cast(labels, tf.int32)
+        inside = (classes >= 0) & (classes < num_classes)
+        if labels.dtype.is_floating:
+            inside &= tf.cast(classes, labels.dtype) == labels
+        indicators = tf.one_hot(classes, num_classes)
     else:
         if not labels.shape.is_compatible_with((None, num_classes)):
             raise ValueError(f"{_labels_message(num_classes)} Received: shape {labels.shape}.")
@@ -157,3 +174,24 @@ def _shape_message(image_shape, received):
 
 def _dtype_message(received):
     return f"images must be uint8, or floating point in [0, 1]. Received: {received}."
+
+
+def with_plain_errors(function, *args, **kwargs):
+    """Calls a function, and says a failed check of a batch as the ValueError that it is."""
+    try:
+        return function(*args, **kwargs)
+    except tf.errors.InvalidArgumentError as error:
+        if OUTSIDE_MESSAGE in error.message:
+            raise ValueError(
+                f"{OUTSIDE_MESSAGE}, without NaN, or be uint8: a batch does not. "
+                "Divide by their largest possible value first."
+            ) from None
+        if LABELS_MESSAGE in error.message:
+            line = next(line for line in error.message.split("\n") if LABELS_MESSAGE in line)
+            raise ValueError(line[line.index(LABELS_MESSAGE) :].rstrip("'\"]")) from None
+        if "is not compatible with expected shape" in error.message:
+            line = next(line for line in error.message.split("\n") if "not compatible" in line)
+            raise ValueError(
+                f"images must be of the model's image_shape. Received: {line}"
+            ) from None
+        raise

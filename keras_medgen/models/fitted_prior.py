@@ -43,8 +43,10 @@ def fit(model, dataset, components, seed):
 def _posteriors(model, dataset):
     """Means and standard deviations, float64 (n, latent_dim), and labels (n, classes) or None."""
     if not isinstance(dataset, tf.data.Dataset):
-        parts = dataset if isinstance(dataset, (tuple, list)) else (dataset,)
-        dataset = tf.data.Dataset.from_tensors(tuple(map(np.asarray, parts)))
+        if not isinstance(dataset, dict):
+            parts = dataset if isinstance(dataset, (tuple, list)) else (dataset,)
+            dataset = tuple(map(np.asarray, parts))
+        dataset = tf.data.Dataset.from_tensors(dataset)
     means, stddevs, labels = [], [], []
     for element in dataset:
         batch = model.unpack_batch(element)

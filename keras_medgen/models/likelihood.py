@@ -68,7 +68,9 @@ def _bound(model, images, labels, num_samples, seed, dequantise):
             )
             targets = _repeated(images, SAMPLES)
             if dequantise:
-                uniform = tf.random.stateless_uniform(tf.shape(targets), noise_seed, alg="philox")
+                # Of a seed of its own: of the latents' it would follow from their noise.
+                own = tf.random.experimental.stateless_fold_in(noise_seed, 1, alg="philox")
+                uniform = tf.random.stateless_uniform(tf.shape(targets), own, alg="philox")
                 targets = (255 * targets + uniform) / 256
             decoded = model.decoded(latents, _repeated(labels, SAMPLES))
             log_prior = prior.log_prob(latents)

@@ -1,5 +1,7 @@
 """The variational autoencoder."""
 
+import numbers
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -200,7 +202,7 @@ class VAE(Autoencoder):
         reconstruction_loss = self.reconstruction(
             images, reconstructions, self._pixel_weights(batch), training=training
         )
-        kl = self.kl_divergence(posterior, latents, labels, training)
+        kl = self.kl_divergence(posterior, latents, labels)
         loss = reconstruction_loss + self.kl_weight * self.kl_scale * self._kl_penalty(kl)
         terms = {
             "loss": loss,
@@ -325,6 +327,5 @@ class VAE(Autoencoder):
 
 def _check(least=0, **argument):
     ((name, value),) = argument.items()
-    if not value >= least:
-        bound = f"at least {least}" if least else "not negative"
-        raise ValueError(f"{name} must be {bound}. Received: {name}={value}.")
+    if not (isinstance(value, numbers.Real) and value >= least):
+        raise ValueError(f"{name} must be a number of at least {least}. Received: {name}={value}.")

@@ -93,6 +93,14 @@ class TestTraining:
         expected = logs["reconstruction_loss"] + 0.25 * model.kl_weight * logs["kl_loss"]
         np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
 
+    def test_a_model_saved_after_an_epoch_has_the_full_scale(self, model, images):
+        scales = []
+        look = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: scales.append(float(model.kl_scale))
+        )
+        fit(model, images, kmg.callbacks.KLWarmUp(steps=100), look, epochs=2)
+        assert scales == [1.0, 1.0]
+
     def test_goes_on_where_the_optimizer_is(self, model, images):
         model.optimizer.iterations.assign(3)
         watch = Watch()
@@ -114,6 +122,10 @@ class TestErrors:
         (name,) = given
         with pytest.raises(ValueError, match=f"^{name} must.*Received: {name}="):
             kmg.callbacks.KLCycles(**given)
+
+    def test_more_cycles_than_steps(self, model, images):
+        with pytest.raises(ValueError, match=r"9 cycles need at least 18 steps.*6 steps"):
+            fit(model, images, kmg.callbacks.KLCycles(9), epochs=2)
 
     def test_a_model_without_a_kl_term(self):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])

@@ -114,6 +114,25 @@ class TestResume:
         assert "Going on from epoch 1" in out
         assert len((call.folder / "a/history.csv").read_text().splitlines()) == 1 + 2
 
+    def test_images_may_have_another_name_by_now(self, call, scans, interrupted):
+        partial = interrupted("a")
+        renamed = scans.rename(scans.with_name("renamed.npz"))
+        code, out, _ = call("train", "--resume", partial, "--data", renamed)
+        assert code == 0
+        assert "Going on from epoch 1" in out
+
+    def test_the_clock_does_not_start_anew_after_the_training(self, call, scans, monkeypatch):
+        arguments = small(scans, "a", "--epochs", 50, "--max-minutes", 0.001)
+        with monkeypatch.context() as patch:
+            patch.setattr("keras_medgen.cli.training._export", lambda *_: os.kill(os.getpid(), 2))
+            assert call(*arguments)[0] == 130
+        history = (call.folder / "a.partial/history.csv").read_text()
+        assert len(history.splitlines()) < 51
+        code, out, _ = call("train", "--resume", "a")
+        assert code == 0
+        assert "Epoch" not in out
+        assert (call.folder / "a/history.csv").read_text() == history
+
     @pytest.mark.parametrize("moment", ["_export", "_finish"])
     def test_stopped_late_it_loses_nothing(self, call, scans, monkeypatch, moment):
         def stop(*args, **kwargs):

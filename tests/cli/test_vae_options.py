@@ -75,7 +75,25 @@ def test_conditional_wants_labels(call, scans):
     assert not (call.folder / "a.partial").exists()
 
 
-def test_mask_weight_wants_a_reconstruction_of_pixels(call, scans):
-    code, _, err = call(*small(scans, "a", "--mask-weight", 3, "--reconstruction", "ms_ssim"))
+def test_mask_weight_wants_masks_and_a_reconstruction_of_pixels(call, scans, write_npz):
+    arguments = ("--mask-weight", 3, "--reconstruction", "ms_ssim")
+    code, _, err = call(*small(scans, "a", *arguments))
+    assert code == 2
+    assert "--mask-weight needs masks" in err
+    with np.load(scans) as file:
+        arrays = dict(file)
+    masks = {name.replace("images", "masks"): images > 128 for name, images in arrays.items()}
+    masked = write_npz("masked.npz", **arrays, **masks)
+    code, _, err = call(*small(masked, "a", *arguments))
     assert code == 2
     assert "mask_weight=3" in err
+
+
+def test_a_prior_for_each_class_wants_images_of_each(call, labelled, write_npz):
+    with np.load(labelled) as file:
+        arrays = dict(file)
+    arrays["train_labels"] = 0 * arrays["train_labels"]
+    one_sided = write_npz("one_sided.npz", **arrays)
+    code, _, err = call(*small(one_sided, "a", "--conditional", "--fit-prior", 2))
+    assert code == 2
+    assert "there are none of right" in err

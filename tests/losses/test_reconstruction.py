@@ -138,12 +138,19 @@ class TestPerceptual:
         model.compile()
         before = [np.asarray(w) for w in network.weights]
         model.fit(pair[0], verbose=0)
-        for value, weight in zip(before, network.weights, strict=True):
+        for value, weight in zip(before, model.reconstruction.network.weights, strict=True):
             np.testing.assert_array_equal(value, weight)
         model.save(tmp_path / "model.keras")
         again = keras.saving.load_model(tmp_path / "model.keras")
         for value, weight in zip(before, again.reconstruction.network.weights, strict=True):
             np.testing.assert_array_equal(value, weight)
+
+    def test_the_given_network_trains_on_and_changes_nothing(self, pair, network):
+        layer = kmg.losses.Perceptual(network)
+        before = np.asarray(layer(*pair))
+        assert network.trainable
+        network.set_weights([2 * w for w in network.get_weights()])
+        np.testing.assert_array_equal(layer(*pair), before)
 
     def test_by_name_it_says_what_it_needs(self):
         with pytest.raises(ValueError, match=r"losses\.Perceptual\(network\)"):

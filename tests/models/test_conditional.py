@@ -79,6 +79,7 @@ def test_bad_labels_are_refused(model, images, labels, message):
     ("labels", "message"),
     [
         (np.array([0, 1, 2, 0, 1, 3]), "labels must be classes from 0 to 2"),
+        (np.full(6, 0.7), "labels must be classes from 0 to 2"),
         (np.full((6, 3), 2), "labels must be classes from 0 to 2"),
         (np.zeros((6, 2)), r"labels must be.*\(6, 2\)"),
         (None, "has none"),
@@ -89,6 +90,13 @@ def test_bad_labels_are_refused_in_training(model, images, labels, message, jit_
     batch = {"images": images} if labels is None else {"images": images, "labels": labels}
     with pytest.raises(ValueError, match=message):
         model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+
+
+def test_labels_in_every_form_in_training(model, images):
+    expected = np.eye(3)[LABELS % 2]
+    for form in (LABELS % 2, LABELS % 2 == 1, (LABELS % 2)[:, None], LABELS % 2 * 1.0, expected):
+        labels = model.unpack_batch({"images": images, "labels": form})["labels"]
+        np.testing.assert_array_equal(labels, expected)
 
 
 def test_without_labels_the_classes_come_in_turn(model):

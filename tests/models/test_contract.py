@@ -327,12 +327,20 @@ class TestIsolation:
 
 
 class TestReplicas:
-    def test_two_devices_equal_one(self, case, images, strategy, monkeypatch):
+    @pytest.mark.parametrize("clip", [None, 0.1])
+    def test_two_devices_equal_one(self, case, images, strategy, monkeypatch, clip):
+        def made():
+            rate = 1e-4 if clip is None else 1e-2
+            return make(
+                case,
+                **{n: keras.optimizers.SGD(rate, global_clipnorm=clip) for n in case.optimizers},
+            )
+
         # Batches of 8, 8 and 5: the last is split 3 to 2.
         data = batches(images[:21])
-        single = make(case, **plain_descent(case))
+        single = made()
         with strategy.scope():
-            double = make(case, **plain_descent(case))
+            double = made()
         histories = []
         for model in (single, double):
             noise_off(model, monkeypatch)

@@ -187,6 +187,17 @@ class TestPriors:
         for value, variable in zip(before, model.prior.trainable_variables, strict=True):
             assert np.abs(np.asarray(variable) - value).max() > 0
 
+    def test_pseudo_images_are_no_part_of_an_encoders_statistics(self, rng):
+        states = []
+        for prior in ("standard_normal", "vamp"):
+            encoder = kmg.networks.larsen_encoder(SHAPE, 2)
+            model = kmg.models.VAE(SHAPE, 2, prior=prior, prior_components=3, encoder=encoder)
+            model.compile(keras.optimizers.SGD(0.0))
+            model.fit(blobs(np.random.default_rng(0), 8), batch_size=8, verbose=0)
+            states.append([np.asarray(v) for v in encoder.non_trainable_variables])
+        for plain, vamp in zip(*states, strict=True):
+            np.testing.assert_allclose(vamp, plain, rtol=1e-5, atol=1e-6)
+
     def test_samples_follow_the_prior_that_is_stated(self, rng):
         model = kmg.models.VAE(SHAPE, 2, prior="vamp", prior_components=3)
         noise = rng.standard_normal((4000, *model.noise_shape)).astype(np.float32)
@@ -248,6 +259,16 @@ class TestFitPrior:
         latents = model.latents_from_noise(np.zeros((1, 3), np.float32))
         np.testing.assert_allclose(latents, [[9, 4]], atol=0.1)
 
+    def test_no_weight_of_an_old_one_stays(self, model, images, tmp_path):
+        without = len(model.weights)
+        for _ in range(2):
+            model.fit_prior({"images": images}, components=2)
+        assert len(model.weights) == without + 3
+        model.save(tmp_path / "model.keras")
+        keras.saving.load_model(tmp_path / "model.keras").set_weights(model.get_weights())
+        model.fit(images, verbose=0)
+        assert len(model.weights) == without
+
     def test_fewer_images_than_components(self, model, images):
         model.fit_prior(images[:2], components=10)
         assert np.isfinite(model.generate(4)).all()
@@ -257,6 +278,8 @@ class TestFitPrior:
             model.fit_prior(images, components=0)
         with pytest.raises(ValueError, match="no images"):
             model.fit_prior(images[:0])
+        with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
+            model.fit_prior(images * 200)
 
 
 class TestMasksAndNoise:
@@ -281,6 +304,35 @@ class TestMasksAndNoise:
         np.testing.assert_allclose(losses[1] - losses[0], 3 * pixels.sum(1), rtol=1e-3, atol=1e-3)
         without = weighted.compute_losses({"images": images}, False)[1]["reconstruction_loss"]
         np.testing.assert_allclose(without, losses[0], rtol=1e-6)
+
+    @pytest.mark.parametrize("reconstruction", ["gaussian", "quantized_logistic"])
+    def test_images_of_no_weight_at_all(self, rng, reconstruction):
+        model = kmg.models.VAE(SHAPE, 3, mask_weight=0, reconstruction=reconstruction)
+        model.compile()
+        masks = np.zeros((4, 16, 16), np.int32)
+        masks[0] = 1
+        for given in (masks, np.ones_like(masks)):
+            batch = {"images": blobs(rng, 4), "masks": given}
+            data = tf.data.Dataset.from_tensors(batch)
+            history = model.fit(data, validation_data=data, verbose=0).history
+            assert np.isfinite(list(history.values())).all()
+            assert np.isfinite(float(model.reconstruction.scale))
+        assert int(model.reconstruction.updates) == 1  # the second batch told nothing
+
+    @pytest.mark.parametrize("shape", [(6, 16, 16), (6, 16, 16, 1)])
+    def test_masks_with_and_without_a_channel(self, rng, shape):
+        model, _ = linear_vae(rng, mask_weight=3.0)
+        masks = np.zeros((6, 16, 16), np.int32)
+        masks[:, 2:5] = 1
+        batch = {"images": rng.random((6, *SHAPE), np.float32), "masks": masks.reshape(shape)}
+        batch = model.unpack_batch(batch)
+        np.testing.assert_array_equal(batch["masks"], masks)
+
+    def test_masks_of_another_shape_are_refused(self, rng):
+        model, _ = linear_vae(rng)
+        batch = {"images": rng.random((6, *SHAPE), np.float32), "masks": np.zeros((6, 8, 8))}
+        with pytest.raises(ValueError, match=r"\(batch, 16, 16\).*\(6, 8, 8\)"):
+            model.unpack_batch(batch)
 
     def test_input_noise_is_on_what_is_encoded_in_training_alone(self, rng, monkeypatch):
         model, _ = linear_vae(rng, input_noise=0.2)
@@ -402,6 +454,7 @@ class TestArguments:
             ({"encoder": kmg.networks.convolutional_encoder((16, 17, 1), 4, 8)}, "encoder.*17"),
             ({"decoder": kmg.networks.convolutional_decoder(SHAPE, 5, 8)}, "decoder.*5"),
             ({"kl_weight": -1}, "kl_weight=-1"),
+            ({"kl_weight": "atuo"}, "kl_weight=atuo"),
             ({"encoder": kmg.networks.convolutional_encoder(SHAPE, 5, 8)}, "encoder must.*5"),
             ({"decoder": kmg.networks.convolutional_decoder((16, 17, 1), 4, 8)}, "decoder.*17"),
             (
