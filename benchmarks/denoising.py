@@ -21,6 +21,8 @@ from skimage.restoration import denoise_nl_means
 import keras_medgen as kmg
 
 NOISE = (0.05, 0.1, 0.2, 0.4)
+MEDIANS = (3, 5, 7, 9)
+STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
 SEED = 0
 
 
@@ -69,10 +71,8 @@ def main():
         model.compile()
         model.fit(data.train, epochs=options.epochs, verbose=2)
         noisy, noisy_val = noised(test, sigma, SEED), noised(val, sigma, SEED + 1)
-        width = best([(w, median(noisy_val, w)) for w in (3, 5, 7)], val)
-        strength = best(
-            [(h, non_local_means(noisy_val, h, sigma)) for h in (0.4, 0.6, 0.8, 1.0)], val
-        )
+        width = best([(w, median(noisy_val, w)) for w in MEDIANS], val)
+        strength = best([(h, non_local_means(noisy_val, h, sigma)) for h in STRENGTHS], val)
         results = {
             "noised": noisy,
             f"median {width}x{width}": median(noisy, width),

@@ -15,7 +15,7 @@ latents drawn from it, as its `reconstruct` does: each figure is the better of t
 
 Each model runs in a process of its own and leaves in --out a JSON, a log and pictures of samples
 and reconstructions; what is there already is not run again. The tables go to the console and into
-docs/results.md.
+docs/results.md, our samples to docs/vae_samples.png.
 """
 
 import argparse
@@ -38,6 +38,8 @@ BATCH, LATENT_DIM, LEARNING_RATE = 64, 64, 1e-3
 STEPS_PER_EXECUTION = 8  # as the command line sets it
 SAMPLES, COLUMNS = 32, 8
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
+PICTURE = RESULTS.with_name("vae_samples.png")
+SHOWN_SAMPLES = 4  # a side of each square
 MARKERS = ("<!-- vae_quality -->", "<!-- end of vae_quality -->")
 SIMILARITIES = {"ms_ssim": 4, "ssim": 4, "psnr": 2}  # and the digits to show
 COLUMN_NAMES = ("model", "MS-SSIM", "SSIM", "PSNR, dB", "-ELBO, nats", "parameters", "seconds")
@@ -296,6 +298,26 @@ def write_results(text):
     RESULTS.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
+def draw_samples(folder, data_sets):
+    """One picture of our samples: a row for each data set, a square for each model."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(
+        len(data_sets), len(OURS), figsize=(8, 2.1 * len(data_sets)), layout="constrained"
+    )
+    for row, data_set in zip(axes, data_sets, strict=True):
+        for axis, model in zip(row, OURS, strict=True):
+            grid = plt.imread(folder / data_set / f"{model}_samples.png")
+            side = grid.shape[1] * SHOWN_SAMPLES // COLUMNS
+            axis.imshow(grid[:side, :side], cmap="gray", vmin=0, vmax=1)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if data_set == data_sets[0]:
+                axis.set_title(model)
+        row[0].set_ylabel(data_set)
+    figure.savefig(PICTURE, dpi=60)
+
+
 def introduction(settings):
     return f"""\
 ## Reconstruction by the VAE, beside pythae
@@ -307,7 +329,7 @@ the means of the posteriors; of pythae's each figure is the better of that and o
 them, as its `reconstruct` does. MS-SSIM has two levels at 28 pixels, MS-SSIM(L2,w11), and three
 at 64, MS-SSIM(L3,w11), its weights made to sum to 1. pythae's models are trained by its pipeline,
 with its dense networks and its defaults (Adam at 1e-4, a KL weight of 1) where nothing else is
-said.
+said. The seconds are of training alone; other work shared the processor for some of them.
 
 The negative ELBO is the mean over test images of -log p(x | z) with z drawn from the posterior,
 plus its KL divergence from the prior, in nats and for pixels in [0, 1]. For `mse` and pythae's VAE
@@ -349,6 +371,7 @@ def main():
     everything = set(DEFAULT_MODELS) <= set(arguments.models)
     if everything and len(arguments.data_sets) == len(DATA_SETS):
         write_results("\n\n".join([introduction(settings), *tables]))
+        draw_samples(arguments.out, arguments.data_sets)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What runs during `fit`: pictures, schedules, checkpoints, and reasons to stop."""
 
 from keras_medgen.callbacks.checkpoint import Checkpoint
+from keras_medgen.callbacks.collapse_gauge import CollapseGauge
 from keras_medgen.callbacks.kl_cycles import KLCycles
 from keras_medgen.callbacks.kl_schedule import KLSchedule
 from keras_medgen.callbacks.kl_warm_up import KLWarmUp
@@ -11,6 +12,7 @@ from keras_medgen.callbacks.time_limit import TimeLimit
 
 __all__ = [
     "Checkpoint",
+    "CollapseGauge",
     "KLCycles",
     "KLSchedule",
     "KLWarmUp",

@@ -19,6 +19,8 @@ class Model(enum.StrEnum):
     """The models that can be trained."""
 
     vae = "vae"
+    vaegan = "vaegan"
+    gan = "gan"
 
 
 class Schedule(enum.StrEnum):
@@ -39,11 +41,12 @@ class MixedPrecision(enum.StrEnum):
 
 
 class Network(enum.StrEnum):
-    """The pairs of encoder and decoder in `keras_medgen.networks`."""
+    """The networks of one family in `keras_medgen.networks`."""
 
     convolutional = "convolutional"
     dense = "dense"
     larsen = "larsen"
+    dcgan = "dcgan"
 
 
 class KLScheduleOption(enum.StrEnum):
@@ -54,8 +57,24 @@ class KLScheduleOption(enum.StrEnum):
     cyclical = "cyclical"
 
 
+class Adversarial(enum.StrEnum):
+    """What a VAE-GAN's decoder descends."""
+
+    saturating = "saturating"
+    non_saturating = "non_saturating"
+
+
+class Fakes(enum.StrEnum):
+    """What a VAE-GAN's discriminator learns to tell from images."""
+
+    both = "both"
+    reconstructions = "reconstructions"
+    samples = "samples"
+
+
 Reconstruction = enum.StrEnum("Reconstruction", list(losses.RECONSTRUCTIONS))
 Prior = enum.StrEnum("Prior", list(models.PRIORS))
+Loss = enum.StrEnum("Loss", list(losses.ADVERSARIAL_LOSSES))
 
 
 def train(
@@ -82,7 +101,7 @@ def train(
     ] = None,
     data_dir: options.DataDir = None,
     latent_dim: Annotated[int, typer.Option(min=1)] = DEFAULTS.latent_dim,
-    network: Annotated[Network, typer.Option(help="Encoder and decoder.")] = Network.convolutional,
+    network: Annotated[Network, typer.Option(help="Of which family.")] = Network.convolutional,
     conditional: Annotated[
         bool, typer.Option("--conditional", help="Condition on the labels of the images.")
     ] = False,
@@ -126,9 +145,55 @@ def train(
             min=1, help="After training, fit a mixture of so many Gaussians to sample from."
         ),
     ] = None,
+    gamma: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="vaegan: weight of the likelihood for the decoder. Default: 1e-3."
+        ),
+    ] = None,
+    adversarial: Annotated[
+        Adversarial, typer.Option(help="vaegan: what its decoder descends.")
+    ] = Adversarial.saturating,
+    fakes: Annotated[
+        Fakes, typer.Option(help="vaegan: what its discriminator sees beside images.")
+    ] = Fakes.both,
+    loss: Annotated[Loss, typer.Option(help="gan: the adversarial loss.")] = Loss.hinge,
+    gradient_penalty: Annotated[
+        float | None,
+        typer.Option(min=0, help="gan: its weight. Default: 10 for wasserstein, else 0."),
+    ] = None,
+    r1: Annotated[
+        float, typer.Option(min=0, help="gan: weight of the penalty on gradients at images.")
+    ] = DEFAULTS.r1,
+    critic_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="gan: updates of the discriminator for each of the generator. Default: 5 for "
+            "wasserstein, else 1.",
+        ),
+    ] = None,
+    discriminator_augmentation: Annotated[
+        str,
+        typer.Option(
+            help="gan: changes to all that the discriminator sees, for small sets: "
+            "brightness,contrast,translation,cutout."
+        ),
+    ] = DEFAULTS.discriminator_augmentation,
+    dropout: Annotated[
+        float, typer.Option(min=0, max=0.99, help="vaegan, gan: in the discriminator.")
+    ] = DEFAULTS.dropout,
+    spectral_normalization: Annotated[
+        bool, typer.Option("--spectral-normalization", help="vaegan, gan: of the discriminator.")
+    ] = False,
     learning_rate: Annotated[
-        float, typer.Option(min=1e-8, help="The highest; see --schedule.")
-    ] = DEFAULTS.learning_rate,
+        float | None,
+        typer.Option(
+            min=1e-8,
+            help="The highest; see --schedule. Default: 1e-3 for vae; 3e-4 for vaegan, and a "
+            "tenth of it for its discriminator; 2e-4 for gan.",
+        ),
+    ] = None,
     schedule: Annotated[
         Schedule,
         typer.Option(
@@ -176,6 +241,7 @@ def train(
       keras-medgen train --data retina_patches --epochs 5
       keras-medgen train --data pneumoniamnist.npz --model vae --seed 0 --out runs/pneumonia
       keras-medgen train --data scans.npz --image-size 64 --channels 1 --kl-weight 2
+      keras-medgen train --data brain_mri/ --image-size 64 --model vaegan --network larsen
       keras-medgen train --resume runs/pneumonia
 
     A training that was stopped, or killed, goes on from its last whole epoch with --resume, or
@@ -207,6 +273,16 @@ def train(
             prior=prior.value,
             prior_components=prior_components,
             kl_weight=kl_weight,
+            gamma=gamma,
+            adversarial=adversarial.value,
+            fakes=fakes.value,
+            loss=loss.value,
+            gradient_penalty=gradient_penalty,
+            r1=r1,
+            critic_steps=critic_steps,
+            discriminator_augmentation=discriminator_augmentation,
+            dropout=dropout,
+            spectral_normalization=spectral_normalization,
             kl_schedule=kl_schedule and kl_schedule.value,
             free_bits=free_bits,
             capacity=capacity,

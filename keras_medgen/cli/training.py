@@ -18,7 +18,8 @@ from keras_medgen import callbacks, data, evaluation, latents, serving
 from keras_medgen._pictures import save_grid, save_reconstructions
 from keras_medgen._precision import dtype_policy
 from keras_medgen.cli import options, runs
-from keras_medgen.cli.settings import Settings, compiled_model
+from keras_medgen.cli.building import compiled_model
+from keras_medgen.cli.settings import Settings
 from keras_medgen.data.readers.patches import PICTURES
 from keras_medgen.data.readers.registry import MEDMNIST
 from keras_medgen.data.records import is_prepared
@@ -26,6 +27,7 @@ from keras_medgen.data.records import is_prepared
 SAMPLES = 64
 RECONSTRUCTIONS = 32
 KL_WARM_UP = 0.25  # of the epochs
+WEIGHTS = ("kl_weight", "gamma", "gradient_penalty", "r1")  # whose defaults the models choose
 
 
 def run_training(
@@ -103,11 +105,11 @@ def run_training(
         {
             "settings": recorded,
             "dtype_policy": policy,
-            "epochs": len(history["loss"]),
+            "epochs": len(next(iter(history.values()))),
             "train_seconds": round(seconds, 1),
             "resumed_from_epoch": done or None,
             "parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
-            "kl_weight": model.kl_weight,
+            **{name: getattr(model, name) for name in WEIGHTS if hasattr(model, name)},
             "versions": runs.versions(),
             "machine": {
                 "processor": platform.processor() or platform.machine(),
@@ -169,6 +171,7 @@ def _fit(model, images, settings, run, checkpoint, done) -> dict[str, list[float
     divergence = callbacks.StopAtNaN(verbose=False)
     watchers = [
         *_kl_schedule(settings),
+        *([callbacks.CollapseGauge(seed=settings.seed)] if settings.model != "vae" else []),
         keras.callbacks.CSVLogger(history, append=done > 0),
         callbacks.LossCurves(run.path / runs.LOSS, csv=history),
         callbacks.SampleGrid(run.path / runs.PROGRESS, epochs=shown, seed=settings.seed),
@@ -203,22 +206,27 @@ def _kl_schedule(settings) -> list[keras.callbacks.Callback]:
 
 def _measure(model, images, seed, run) -> None:
     model.save(run.path / runs.MODEL)
-    losses = model.evaluate(images.test, return_dict=True, verbose=0)
+    measured = model.evaluate(images.test, return_dict=True, verbose=0)
+    save_grid(run.path / runs.SAMPLES, model.generate(SAMPLES, seed=seed), columns=8)
+    if hasattr(model, "encoder"):
+        measured |= _measure_reconstructions(model, images, run)
+    run.write_json(runs.METRICS, {f"test_{name}": value for name, value in measured.items()})
+
+
+def _measure_reconstructions(model, images, run) -> dict:
     test = images.arrays("test")
     originals, labels = test["images"], test.get("labels")
     given = None if model.num_classes is None else labels
     reconstructions = model.reconstruct(originals, given)
-    quality = evaluation.reconstruction_quality(originals, reconstructions)
-    measured = {**losses, **quality}
+    measured = evaluation.reconstruction_quality(originals, reconstructions)
     if len(originals) > 1:
         statistics = latents.statistics(model, originals, given)
         measured |= {k: statistics[k] for k in ("active_units", "kl_per_dimension")}
-    run.write_json(runs.METRICS, {f"test_{name}": value for name, value in measured.items()})
     shown = np.linspace(0, len(originals) - 1, min(RECONSTRUCTIONS, len(originals))).astype(int)
     save_reconstructions(run.path / runs.RECONSTRUCTIONS, originals[shown], reconstructions[shown])
-    save_grid(run.path / runs.SAMPLES, model.generate(SAMPLES, seed=seed), columns=8)
     if min(len(originals), model.latent_dim) > 1:
         latents.save_map(run.path / runs.LATENTS, model, originals, labels, images.class_names)
+    return measured
 
 
 def _export(model, run) -> float:

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_medgen.ops.random import uniform_of_normal
+
 LOG_SCALE_RANGE = (-7.0, 5.0)  # of a component's standard deviation, for finite densities
 
 
@@ -248,7 +250,7 @@ def choose(probabilities, noise):
     Returns:
         int32 (n,).
     """
-    uniform = 0.5 * tf.math.erfc(-noise / np.sqrt(2).astype(np.float32))
+    uniform = uniform_of_normal(noise)
     passed = tf.cumsum(probabilities, axis=1) <= uniform[:, None]
     # The sum may stay below 1 by rounding, and what has no probability is not chosen.
     last = tf.reduce_max(

@@ -1,7 +1,18 @@
-"""Reconstruction losses, by name or as objects."""
+"""Reconstruction and adversarial losses, by name or as objects."""
 
 import keras
 
+from keras_medgen.losses.adversarial import (
+    ADVERSARIAL_LOSSES,
+    AdversarialLoss,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    Relativistic,
+    Wasserstein,
+    get_adversarial,
+)
 from keras_medgen.losses.calibrated import (
     MSSSIM,
     MSSSIML1,
@@ -11,20 +22,33 @@ from keras_medgen.losses.calibrated import (
 )
 from keras_medgen.losses.pixelwise import AbsoluteError, Bernoulli, SquaredError
 from keras_medgen.losses.reconstruction import KerasReconstruction, ReconstructionLoss
+from keras_medgen.losses.tfgan import TFGAN_LOSSES, TFGANLoss, from_tfgan
 
 __all__ = [
+    "ADVERSARIAL_LOSSES",
     "MSSSIM",
     "MSSSIML1",
     "RECONSTRUCTIONS",
+    "TFGAN_LOSSES",
     "AbsoluteError",
+    "AdversarialLoss",
     "Bernoulli",
     "CalibratedGaussian",
+    "Hinge",
     "KerasReconstruction",
+    "LeastSquares",
+    "Minimax",
+    "NonSaturating",
     "Perceptual",
     "QuantizedLogistic",
     "ReconstructionLoss",
+    "Relativistic",
     "SquaredError",
+    "TFGANLoss",
+    "Wasserstein",
+    "from_tfgan",
     "get",
+    "get_adversarial",
 ]
 
 RECONSTRUCTIONS = {

@@ -1,23 +1,21 @@
 """Models with an encoder, a decoder and a prior: what they do once trained."""
 
-import copy
-
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_medgen.layers import priors
 from keras_medgen.models import fitted_prior
-from keras_medgen.models.base import GENERATE_BATCH, GenerativeModel
+from keras_medgen.models.base import GENERATE_BATCH
 from keras_medgen.models.batches import checked_images, checked_labels, with_plain_errors
 from keras_medgen.models.guidance import STEPS, check_classifier, guided_latents
+from keras_medgen.models.latent_model import LatentModel
 from keras_medgen.ops.random import normal_rows
 
 LOG_VAR_RANGE = (-20.0, 10.0)  # beyond it float32 gains nothing, and exp(log_var) may overflow
 PRIORS = ("standard_normal", "mixture", "vamp")
 
 
-class Autoencoder(GenerativeModel):
+class Autoencoder(LatentModel):
     """Base of the models that encode images as Gaussians over latents, and decode latents.
 
     Args:
@@ -47,32 +45,16 @@ class Autoencoder(GenerativeModel):
         decoder,
         **kwargs,
     ):
-        super().__init__(image_shape, num_classes, seed, **kwargs)
-        self.latent_dim = latent_dim
+        super().__init__(image_shape, latent_dim, num_classes, seed, **kwargs)
         self.encoder = encoder
         self.decoder = decoder
-        self._check_networks()
+        latents, images = (None, latent_dim), (None, *self.image_shape)
+        self._check_network("encoder", {"images": images}, {"mean": latents, "log_var": latents})
+        self._check_network("decoder", {"latents": latents}, images)
         self.prior_name = prior
         self.prior_components = prior_components
         self.prior = self._make_prior()
         self.fitted_prior = None
-
-    def _check_networks(self):
-        labels = {} if self.num_classes is None else {"labels": (None, self.num_classes)}
-        latents, images = (None, self.latent_dim), (None, *self.image_shape)
-        posterior = {"mean": latents, "log_var": latents}
-        for name, inputs, outputs in (
-            ("encoder", {"images": images, **labels}, posterior),
-            ("decoder", {"latents": latents, **labels}, images),
-        ):
-            network = getattr(self, name)
-            expected = inputs if labels else next(iter(inputs.values()))
-            received = _shapes(getattr(network, "input", None))
-            if received != expected:
-                raise ValueError(f"{name} must take inputs of {expected}. Received: {received}.")
-            received = _shapes(getattr(network, "output", None))
-            if received != outputs:
-                raise ValueError(f"{name} must return {outputs}. Received: {received}.")
 
     def _make_prior(self):
         if self.prior_name not in PRIORS:
@@ -159,11 +141,6 @@ class Autoencoder(GenerativeModel):
         """The shape of the noise that one latent is made of."""
         return ((self.fitted_prior or self.prior).noise_dim,)
 
-    @property
-    def latent_shape(self):
-        """The shape of a latent."""
-        return (self.latent_dim,)
-
     def latents_from_noise(self, noise, labels=None):
         """Latents (n, latent_dim) that follow the prior, of noise (n, *noise_shape)."""
         prior = self.fitted_prior or self.prior
@@ -188,24 +165,6 @@ class Autoencoder(GenerativeModel):
         images = checked_images(images, self.image_shape)
         labels = checked_labels(labels, len(images), self.num_classes)
         return self._in_batches("encode", self.posterior_parameters, images, labels)
-
-    def decode(self, latents, labels=None):
-        """The image of each latent.
-
-        Args:
-            latents: (n, latent_dim), floating point.
-            labels: of a conditional model: int (n,), or (n, num_classes) of 0 and 1.
-
-        Returns:
-            np.ndarray float32 (n, height, width, channels) in [0, 1].
-        """
-        latents = np.asarray(latents, np.float32)
-        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
-            raise ValueError(
-                f"latents must be of shape (n, {self.latent_dim}). Received: shape {latents.shape}."
-            )
-        labels = checked_labels(labels, len(latents), self.num_classes)
-        return self._in_batches("decode", self.decoded, latents, labels)
 
     def reconstruct(self, images, labels=None):
         """Each image as the model sees it: decoded from the mean of its posterior.
@@ -309,12 +268,8 @@ class Autoencoder(GenerativeModel):
         """The arguments of the model, its networks included."""
         return {
             **super().get_config(),
-            "image_shape": self.image_shape,
-            "latent_dim": self.latent_dim,
-            "num_classes": self.num_classes,
             "prior": self.prior_name,
             "prior_components": self.prior_components,
-            "seed": self.seed,
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "decoder": keras.saving.serialize_keras_object(self.decoder),
             "fitted_prior": self.fitted_prior and self.fitted_prior.sizes,
@@ -323,19 +278,9 @@ class Autoencoder(GenerativeModel):
     @classmethod
     def from_config(cls, config):
         """The model of `get_config`."""
-        config = copy.deepcopy(config)  # for Keras empties the dicts that it is given
+        config = dict(config)
         fitted = config.pop("fitted_prior")
-        for name, value in config.items():
-            if isinstance(value, dict) and "class_name" in value:
-                config[name] = keras.saving.deserialize_keras_object(value)
-        model = cls(**config)
+        model = super().from_config(config)
         if fitted:  # its values come with the weights
             model.fitted_prior = priors.FittedMixture(model.latent_dim, **fitted)
         return model
-
-
-def _shapes(tensors):
-    """The shapes of a tensor, or of a dict of them, as tuples."""
-    if isinstance(tensors, dict):
-        return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return getattr(tensors, "shape", None) and tuple(tensors.shape)

@@ -10,6 +10,7 @@ from keras_medgen.models.batches import (
     unpack,
     with_plain_errors,
 )
+from keras_medgen.models.gradients import apply_gradients, gradient_norm
 from keras_medgen.ops import distribution
 from keras_medgen.ops.random import normal, normal_rows
 
@@ -30,6 +31,7 @@ class GenerativeModel(keras.Model):
     """
 
     loss_terms = ("loss",)
+    training_terms = ()  # what is logged of training steps alone
 
     def __init__(self, image_shape, num_classes=None, seed=0, **kwargs):
         if num_classes is not None and num_classes < 1:
@@ -40,7 +42,8 @@ class GenerativeModel(keras.Model):
         self.image_shape = tuple(int(n) for n in image_shape)
         self.num_classes = num_classes
         self.seed = seed
-        self._trackers = {name: keras.metrics.Mean(name=name) for name in self.loss_terms}
+        names = (*self.loss_terms, *self.training_terms)
+        self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self._functions = {}
         self._example_source = None
         self.built = True  # the sub-networks are, from construction
@@ -59,8 +62,8 @@ class GenerativeModel(keras.Model):
             training: bool.
 
         Returns:
-            Two dicts of float32 (batch,): from the name of each optimizer to the loss that it
-            minimises, and from each of `loss_terms` to what is logged.
+            Two dicts of float32 (batch,): from the name of each optimizer to the loss that its
+            networks descend, and from each of `loss_terms` to what is logged.
         """
         raise NotImplementedError
 
@@ -80,11 +83,21 @@ class GenerativeModel(keras.Model):
 
     # Optimizers.
 
-    def _compile(self, optimizers, learning_rate=None, weight_decay=None, clip_norm=None, **kwargs):
+    def _compile(
+        self,
+        optimizers,
+        own=None,
+        *,
+        learning_rate=None,
+        weight_decay=None,
+        clip_norm=None,
+        **kwargs,
+    ):
         """Sets every optimizer as the attribute of its name, built; see `keras.Model.compile`.
 
         Args:
             optimizers: a dict from name to a Keras optimizer, the name of one, or "auto".
+            own: the model's own arguments of `compile`, as they are saved.
             learning_rate: of the optimizers that are "auto"; a float or a schedule.
             weight_decay: of the same.
             clip_norm: of the same: the largest norm of all gradients together.
@@ -113,7 +126,7 @@ class GenerativeModel(keras.Model):
             # load, the optimizer's state is skipped.
             optimizer.build(self._variables_of(name))
         self._optimizer_names = list(optimizers)
-        self._compile_arguments = kwargs
+        self._compile_arguments = {**(own or {}), **kwargs}
 
     def _optimizer(self, name, given, arguments):
         if given == "auto":
@@ -176,7 +189,7 @@ class GenerativeModel(keras.Model):
             for name, objective in objectives.items()
         }
         for name, gradient in gradients.items():
-            self._apply(getattr(self, name), gradient, self._variables_of(name))
+            apply_gradients(getattr(self, name), gradient, self._variables_of(name))
         return self._log(terms)
 
     def test_step(self, data):
@@ -207,26 +220,47 @@ class GenerativeModel(keras.Model):
         penalties = [penalty for network in networks for penalty in network.losses]
         return share + sum(penalties) / replicas if penalties else share
 
-    def _apply(self, optimizer, gradients, variables):
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            # It looks for overflow on each replica alone: where one overflows, all must skip.
-            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
-            overflows = distribution.replica_sum(tf.cast(~finite, tf.float32))
-            gradients = [
-                tf.where(overflows > 0, tf.constant(np.inf, g.dtype), g) for g in gradients
-            ]
-        optimizer.apply(_clipped_together(optimizer, gradients), variables)
+    def _apply(self, **gradients):
+        """Lets each optimizer take its step: `encoder` names `encoder_optimizer`.
+
+        Returns:
+            The norms of the gradients, as `encoder_gradient_norm`, for `_log`.
+        """
+        norms = {}
+        for network, given in gradients.items():
+            name = f"{network}_optimizer"
+            optimizer = getattr(self, name)
+            norm, weight = gradient_norm(optimizer, given), 1.0
+            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+                # A step that overflows is skipped by the optimizer, and in the mean.
+                weight = tf.cast(tf.math.is_finite(norm), tf.float32)
+                norm = tf.where(weight > 0, norm, 0.0)
+            norms[f"{network}_gradient_norm"] = norm, weight
+            apply_gradients(optimizer, given, self._variables_of(name))
+        return norms
 
     def _log(self, terms):
-        for name in self.loss_terms:
-            self._trackers[name].update_state(terms[name])
-        # Of shape (1,): under several workers Keras reduces logs along their first axis.
-        return {name: tf.reshape(t.result(), (1,)) for name, t in self._trackers.items()}
+        """Adds to the means: values, or pairs of a value and its weight."""
+        logs = {}
+        for name, value in terms.items():
+            pair = value if isinstance(value, tuple) else (value,)
+            self._trackers[name].update_state(*pair)
+            # Of shape (1,): under several workers Keras reduces logs along their first axis.
+            logs[name] = tf.reshape(self._trackers[name].result(), (1,))
+        return logs
 
     @property
     def metrics(self):
-        """A mean for each of `loss_terms`, reset at each epoch."""
+        """A mean for each of `loss_terms` and `training_terms`, reset at each epoch."""
         return list(self._trackers.values())
+
+    def get_metrics_result(self):
+        """The means of this epoch: of `training_terms` only where there was training."""
+        return {
+            name: tracker.result()
+            for name, tracker in self._trackers.items()
+            if name in self.loss_terms or tracker.count > 0
+        }
 
     def noise(self, shape, training, stream=0):
         """Standard normal noise: new at each training step and replica, repeated by the seed.
@@ -388,15 +422,3 @@ class GenerativeModel(keras.Model):
             for start in range(0, max(count, 1), batch_size)
         ]
         return tf.nest.map_structure(lambda *t: tf.concat(t, 0).numpy()[:count], *parts)
-
-
-def _clipped_together(optimizer, gradients):
-    """Gradients clipped by their norm over all replicas: Keras clips each one's share alone."""
-    limit = getattr(getattr(optimizer, "inner_optimizer", optimizer), "global_clipnorm", None)
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if limit is None or replicas == 1:
-        return gradients
-    # The sum of what each replica gives here, once clipped, is clipped to the limit; and each is
-    # small enough for Keras to leave it as it is.
-    shares = [total / replicas for total in distribution.replica_sum(gradients)]
-    return tf.clip_by_global_norm(shares, optimizer.scale_loss(limit) / replicas)[0]

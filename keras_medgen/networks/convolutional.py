@@ -1,17 +1,18 @@
-"""Convolutional encoders and decoders for images of any side from 16 to 256."""
+"""Residual encoders, decoders and discriminators for images of any side from 16 to 256."""
 
 import keras
 
 from keras_medgen.layers import GroupNormalization
-from keras_medgen.networks.seeded_layers import (
-    SeededLayers,
-    check_image_shape,
-    concatenate_labels,
-    network_inputs,
+from keras_medgen.networks.discriminator_layers import DiscriminatorLayers
+from keras_medgen.networks.seeded_layers import SeededLayers, concatenate_labels, network_inputs
+from keras_medgen.networks.stages import (
+    check_staged_image_shape,
+    cropped,
+    stage_sides,
+    stage_widths,
 )
 
-SMALLEST_SIDE, LARGEST_SIDE = 16, 256
-COARSEST_SIDE = 8  # the images are halved until they are no larger than this
+LIMIT = 4  # times the first width: 32 to 128 channels
 
 
 def convolutional_encoder(image_shape, latent_dim, width=32, num_classes=None, seed=0):
@@ -35,12 +36,12 @@ def convolutional_encoder(image_shape, latent_dim, width=32, num_classes=None, s
     Raises:
         ValueError: for another image shape or number of classes.
     """
-    _check_image_shape(image_shape)
+    check_staged_image_shape(image_shape)
     layers = _ResidualLayers(seed)
     images, labels, inputs = network_inputs("images", image_shape, num_classes)
     x = images
     for channels, blocks in zip(
-        _stage_widths(image_shape, width), _stage_blocks(image_shape), strict=True
+        stage_widths(image_shape, width, LIMIT), _stage_blocks(image_shape), strict=True
     ):
         x = layers.convolution(channels, 4, strides=2)(x)
         for _ in range(blocks):
@@ -50,7 +51,9 @@ def convolutional_encoder(image_shape, latent_dim, width=32, num_classes=None, s
     return keras.Model(inputs, layers.posterior_heads(x, latent_dim), name="encoder")
 
 
-def convolutional_decoder(image_shape, latent_dim, width=32, num_classes=None, seed=0):
+def convolutional_decoder(
+    image_shape, latent_dim, width=32, num_classes=None, seed=0, output_activation="sigmoid"
+):
     """From latents to images, the mirror of `convolutional_encoder`.
 
     Args:
@@ -59,19 +62,20 @@ def convolutional_decoder(image_shape, latent_dim, width=32, num_classes=None, s
         width: channels of the finest stage, divisible by 8. Default 32.
         num_classes: None, or the number of classes of a conditional decoder.
         seed: of the initial weights.
+        output_activation: of the last layer. Default "sigmoid", for images in [0, 1].
 
     Returns:
-        A `keras.Model` from latents (batch, latent_dim) to images in [0, 1], float32
-        (batch, height, width, channels). With `num_classes` it takes a dict of `latents` and
-        `labels`, (batch, num_classes) of 0 and 1.
+        A `keras.Model` from latents (batch, latent_dim) to images in the range of
+        `output_activation`, float32 (batch, height, width, channels). With `num_classes` it takes
+        a dict of `latents` and `labels`, (batch, num_classes) of 0 and 1.
 
     Raises:
         ValueError: for another image shape or number of classes.
     """
-    _check_image_shape(image_shape)
+    check_staged_image_shape(image_shape)
     layers = _ResidualLayers(seed)
-    *finer_sides, (rows, columns) = _stage_sides(image_shape)
-    *finer_widths, coarsest = _stage_widths(image_shape, width)
+    *finer_sides, (rows, columns) = stage_sides(image_shape)
+    *finer_widths, coarsest = stage_widths(image_shape, width, LIMIT)
     latents, labels, inputs = network_inputs("latents", (latent_dim,), num_classes)
     x = layers.dense(rows * columns * coarsest)(concatenate_labels(latents, labels))
     x = keras.layers.Reshape((rows, columns, coarsest))(x)
@@ -84,43 +88,60 @@ def convolutional_decoder(image_shape, latent_dim, width=32, num_classes=None, s
         finer_sides[::-1], widths[::-1], blocks[::-1], strict=True
     ):
         x = layers.transposed_convolution(channels, 4, strides=2)(layers.activation(x))
-        if tuple(x.shape[1:3]) != (rows, columns):  # one too many where the side is odd
-            x = keras.layers.Cropping2D(((0, x.shape[1] - rows), (0, x.shape[2] - columns)))(x)
+        x = cropped(x, rows, columns)
         for _ in range(number):
             x = layers.residual_block(x)
-    images = layers.convolution(image_shape[2], 3, activation="sigmoid", dtype="float32")(
+    images = layers.convolution(image_shape[2], 3, activation=output_activation, dtype="float32")(
         layers.activation(x)
     )
     return keras.Model(inputs, images, name="decoder")
 
 
-def _check_image_shape(image_shape):
-    check_image_shape(
-        image_shape,
-        f"with sides of {SMALLEST_SIDE} to {LARGEST_SIDE} and 1 to 4 channels",
-        lambda height, width, channels: (
-            SMALLEST_SIDE <= min(height, width) <= max(height, width) <= LARGEST_SIDE
-            and channels <= 4
-        ),
-    )
+def convolutional_discriminator(
+    image_shape, width=32, num_classes=None, dropout=0.0, spectral_normalization=False, seed=0
+):
+    """From images to logits, of the stages of `convolutional_encoder`.
 
+    A 3x3 convolution of the last stage and leaky ReLU follow, then one logit, of all places.
+    Group normalisation, in the residual branches alone, has no statistics of a batch: the logit
+    of an image depends on that image only.
 
-def _stage_sides(image_shape):
-    """(height, width) of the image and after each stage: [(28, 28), (14, 14), (7, 7)]."""
-    sides = [tuple(image_shape[:2])]
-    while max(sides[-1]) > COARSEST_SIDE:
-        sides.append(tuple(-(-side // 2) for side in sides[-1]))
-    return sides
+    Args:
+        image_shape: (height, width, channels); sides of 16 to 256, 1 to 4 channels.
+        width: channels of the first stage, divisible by 8. Default 32.
+        num_classes: None, or the number of classes of a projection discriminator.
+        dropout: rate, before the logit, from 0 to below 1. Default 0.
+        spectral_normalization: whether kernels have their largest singular value divided out, in
+            the place of group normalisation. Default False.
+        seed: of the initial weights and of dropout.
 
+    Returns:
+        A `keras.Model` from images in [-1, 1], (batch, height, width, channels), to logits,
+        float32 (batch, 1): high where they look real. Its last convolution is named "features";
+        what comes out of it has yet to pass the leaky ReLU. With `num_classes` it takes a dict of
+        `images` and `labels`, (batch, num_classes) of 0 and 1.
 
-def _stage_widths(image_shape, width):
-    """Channels after each stage."""
-    return [width * min(2**stage, 4) for stage in range(len(_stage_sides(image_shape)) - 1)]
+    Raises:
+        ValueError: for another image shape, number of classes or dropout.
+    """
+    check_staged_image_shape(image_shape)
+    layers = _ResidualDiscriminatorLayers(seed, spectral_normalization, dropout)
+    images, labels, inputs = network_inputs("images", image_shape, num_classes)
+    x = images
+    for channels, blocks in zip(
+        stage_widths(image_shape, width, LIMIT), _stage_blocks(image_shape), strict=True
+    ):
+        x = layers.convolution(channels, 4, strides=2)(x)
+        for _ in range(blocks):
+            x = layers.residual_block(x)
+    x = layers.convolution(x.shape[-1], 3, name="features")(layers.activation(x))
+    x = layers.dropped_out(keras.layers.Flatten()(layers.activation(x)))
+    return layers.discriminator(inputs, x, labels)
 
 
 def _stage_blocks(image_shape):
     """Residual blocks after each stage: none at the coarsest, which dense layers mix anyway."""
-    stages = len(_stage_sides(image_shape)) - 1
+    stages = len(stage_sides(image_shape)) - 1
     return [2] * (stages - 1) + [0] if stages > 1 else [1]
 
 
@@ -136,3 +157,10 @@ class _ResidualLayers(SeededLayers):
     def residual_block(self, x, labels=None):
         change = self.convolution(x.shape[-1], 3)(self.normalised(x, labels))
         return keras.layers.Add()([x, change])
+
+
+class _ResidualDiscriminatorLayers(_ResidualLayers, DiscriminatorLayers):
+    """Residual blocks for discriminators, without normalisation where their kernels have one."""
+
+    def normalised(self, x, labels=None):
+        return self.activation(x) if self.spectral_normalization else super().normalised(x, labels)

@@ -1,9 +1,10 @@
-"""The encoder and decoder of Larsen et al. 2015, with batch normalisation throughout."""
+"""The encoder, decoder and discriminator of Larsen et al. 2015, with batch normalisation."""
 
 import math
 
 import keras
 
+from keras_medgen.networks.discriminator_layers import DiscriminatorLayers
 from keras_medgen.networks.seeded_layers import (
     SeededLayers,
     check_image_shape,
@@ -93,6 +94,44 @@ def larsen_decoder(
     return keras.Model(inputs, images, name="decoder")
 
 
+def larsen_discriminator(image_shape, num_classes=None, dropout=0.0, seed=0):
+    """From images to logits, after `larsen_encoder`.
+
+    5x5 convolutions of 32 channels with stride 1 and of 128, 256 and 256 with stride 2, then 512
+    units fully connected, each with ReLU and all but the first with batch normalisation; then one
+    logit. The statistics of a batch are those over all replicas.
+
+    Args:
+        image_shape: (height, width, channels); sides divisible by 8.
+        num_classes: None, or the number of classes of a projection discriminator.
+        dropout: rate, after the fully connected units, from 0 to below 1. Default 0.
+        seed: of the initial weights and of dropout.
+
+    Returns:
+        A `keras.Model` from images in [-1, 1], (batch, height, width, channels), to logits,
+        float32 (batch, 1): high where they look real. Its last convolution is named "features";
+        what comes out of it has yet to pass batch normalisation and ReLU. With `num_classes` it
+        takes a dict of `images` and `labels`, (batch, num_classes) of 0 and 1.
+
+    Raises:
+        ValueError: for another image shape, number of classes or dropout.
+
+    Reference:
+        Larsen, Sønderby, Larochelle and Winther, Autoencoding beyond pixels using a learned
+        similarity metric, 2015, https://arxiv.org/abs/1512.09300
+    """
+    _check_image_shape(image_shape)
+    layers = DiscriminatorLayers(seed, dropout=dropout)
+    images, labels, inputs = network_inputs("images", image_shape, num_classes)
+    x = keras.layers.ReLU()(layers.convolution(32, 5)(images))
+    for channels, name in ((128, None), (256, None), (256, "features")):
+        x = layers.convolution(channels, 5, strides=2, use_bias=False, name=name)(x)
+        x = keras.layers.ReLU()(layers.batch_normalised(x))
+    x = layers.dense(512, use_bias=False)(keras.layers.Flatten()(x))
+    x = keras.layers.ReLU()(layers.batch_normalised(x))
+    return layers.discriminator(inputs, layers.dropped_out(x), labels)
+
+
 def _check_image_shape(image_shape):
     check_image_shape(
         image_shape,
@@ -105,5 +144,4 @@ class _NormalisedLayers(SeededLayers):
     """Batch normalisation beside the layers with seeds."""
 
     def normalised(self, x, labels=None):
-        x = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
-        return keras.layers.ReLU()(self.add_labels(x, labels))
+        return keras.layers.ReLU()(self.add_labels(self.batch_normalised(x), labels))

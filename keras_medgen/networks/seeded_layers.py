@@ -1,4 +1,4 @@
-"""What every encoder and decoder is built of: inputs, layers with seeds, heads, labels."""
+"""What every network is built of: inputs, layers with seeds, heads, labels."""
 
 import itertools
 
@@ -17,6 +17,10 @@ class SeededLayers:
     def __init__(self, seed):
         self._seeds = itertools.count(seed * 1000)
         self._label_seed = seed * 1000 + 999
+
+    def next_seed(self):
+        """The next of the numbers, for what else is drawn at random."""
+        return next(self._seeds)
 
     def dense(self, units, gain=1.0, **kwargs):
         """A `keras.layers.Dense`, the variance of its kernel multiplied by `gain`."""
@@ -38,6 +42,18 @@ class SeededLayers:
             filters, size, padding="same", kernel_initializer=initializer, **kwargs
         )
 
+    def label_embedding(self, units, **kwargs):
+        """A `keras.layers.Dense` of labels, without a bias; at most one in a network."""
+        initializer = _initializer(self._label_seed)
+        return keras.layers.Dense(units, use_bias=False, kernel_initializer=initializer, **kwargs)
+
+    def batch_normalised(self, x):
+        """`x` (batch, ..., channels) after a `keras.layers.BatchNormalization` over replicas.
+
+        The moving averages, for inference, have a momentum of 0.9: they settle in a hundred steps.
+        """
+        return keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
+
     def add_labels(self, x, labels):
         """Adds to each channel of `x` an offset learned for each class.
 
@@ -51,9 +67,7 @@ class SeededLayers:
         if labels is None:
             return x
         *places, channels = x.shape[1:]
-        offsets = keras.layers.Dense(
-            channels, use_bias=False, kernel_initializer=_initializer(self._label_seed)
-        )(labels)
+        offsets = self.label_embedding(channels)(labels)
         offsets = keras.layers.Reshape((*(1 for _ in places), channels))(offsets)
         return keras.layers.Add()([x, offsets])
 

@@ -1,5 +1,7 @@
 """Randomness from explicit seeds."""
 
+import math
+
 import tensorflow as tf
 
 
@@ -16,6 +18,11 @@ def normal(shape, seed):
         float32 of that shape.
     """
     return tf.random.stateless_normal(shape, seed, alg="philox")
+
+
+def uniform_of_normal(noise):
+    """Numbers that are uniform in [0, 1] if `noise` is standard normal; of the same shape."""
+    return 0.5 * tf.math.erfc(-noise / math.sqrt(2))
 
 
 def normal_rows(seed, rows, shape):

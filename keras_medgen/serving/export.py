@@ -17,7 +17,7 @@ def export(model: keras.Model, directory: str | Path, version: int | None = None
     - `serving_default`: `latents` (batch, latent_dim) to `images`
       (batch, height, width, channels) in [0, 1];
     - `encode`: `images` to `mean` and `log_var`, each (batch, latent_dim);
-    - `reconstruct`: `images` to `images`.
+    - `reconstruct`: `images` to `images`; these two of a model with an encoder.
 
     Those of a conditional model also take `labels`, (batch, num_classes) of 0 and 1.
 
@@ -25,7 +25,7 @@ def export(model: keras.Model, directory: str | Path, version: int | None = None
     never sees half a model.
 
     Args:
-        model: a model with `encoder` and `decoder`.
+        model: a `kmg.models.LatentModel`: VAE, VAEGAN or GAN.
         directory: of the model's versions, made if it does not exist.
         version: a positive int. Default: one more than the highest there, from 1.
 
@@ -81,8 +81,8 @@ def _endpoints(model):
     def reconstruct(images, labels=None):
         return {"images": model(images, labels=labels, training=False)}
 
-    return {
-        "serving_default": (decode, latents, *labels),
-        "encode": (encode, images, *labels),
-        "reconstruct": (reconstruct, images, *labels),
-    }
+    endpoints = {"serving_default": (decode, latents, *labels)}
+    if hasattr(model, "encoder"):
+        endpoints["encode"] = (encode, images, *labels)
+        endpoints["reconstruct"] = (reconstruct, images, *labels)
+    return endpoints

@@ -7,7 +7,8 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_medgen.cli import runs
-from keras_medgen.cli.settings import Settings, learning_rate
+from keras_medgen.cli.building import learning_rate
+from keras_medgen.cli.settings import Settings
 from tests.cli.conftest import RUN_FILES, small
 
 
@@ -124,7 +125,7 @@ class TestLearningRate:
     STEPS = 100
 
     def rates(self, **given):
-        rate = learning_rate(Settings(data="", learning_rate=0.1, **given), self.STEPS)
+        rate = learning_rate(Settings(data="", **given), 0.1, self.STEPS)
         if isinstance(rate, float):
             return np.full(self.STEPS + 1, rate)
         return np.array([float(rate(step)) for step in range(self.STEPS + 1)])

@@ -28,7 +28,7 @@ def images(rng):
 
 def make(case, seed=0, **compile_arguments):
     model = case.make(seed)
-    model.compile(**compile_arguments)
+    model.compile(**case.compile, **compile_arguments)
     return model
 
 
@@ -49,25 +49,27 @@ def noise_off(model, monkeypatch):
     monkeypatch.setattr(model, "noise", lambda shape, training, stream=0: tf.zeros(shape))
 
 
+FORMS = {
+    "array": lambda x: x,
+    "uint8 array": lambda x: (x * 255).round().astype(np.uint8),
+    "array without channels": lambda x: x[..., 0],
+    "dicts": batches,
+    "images": lambda x: tf.data.Dataset.from_tensor_slices(x).batch(8),
+    "pairs": lambda x: tf.data.Dataset.from_tensor_slices((x, np.zeros(24))).batch(8),
+}
+
+
 class TestFit:
-    @pytest.mark.parametrize("steps_per_execution", [1, 3])
     @pytest.mark.parametrize(
-        "form",
-        {
-            "array": lambda x: x,
-            "uint8 array": lambda x: (x * 255).round().astype(np.uint8),
-            "array without channels": lambda x: x[..., 0],
-            "dicts": batches,
-            "images": lambda x: tf.data.Dataset.from_tensor_slices(x).batch(8),
-            "pairs": lambda x: tf.data.Dataset.from_tensor_slices((x, np.zeros(24))).batch(8),
-        }.items(),
-        ids=lambda form: form[0],
+        ("form", "steps_per_execution"),
+        [*((form, 1) for form in FORMS), ("array", 3), ("dicts", 3)],
     )
     def test_takes_what_keras_users_have(self, case, images, form, steps_per_execution):
         model = make(case, steps_per_execution=steps_per_execution)
-        data = form[1](images)
+        data = FORMS[form](images)
         history = model.fit(data, validation_data=(images,), epochs=2, batch_size=8, verbose=0)
-        names = {*model.loss_terms, *(f"val_{name}" for name in model.loss_terms)}
+        names = {*model.loss_terms, *model.training_terms}
+        names |= {f"val_{name}" for name in model.loss_terms}
         assert set(history.history) == names
         assert all(isinstance(v, float) for values in history.history.values() for v in values)
         assert np.isfinite(list(history.history.values())).all()
@@ -77,11 +79,11 @@ class TestFit:
         for name in model.loss_terms:
             assert losses[name] == pytest.approx(history.history[f"val_{name}"][-1], rel=1e-3)
         predicted = model.predict(data, batch_size=8, verbose=0)
-        assert predicted.shape == images.shape
+        assert predicted.shape == (len(images), *case.predicts)
         assert predicted.dtype == np.float32
 
     def test_learns(self, case, rng):
-        model = make(case)
+        model = make(case, **case.learning())
         history = model.fit(blobs(rng, 64), epochs=15, batch_size=16, verbose=0).history[case.loss]
         assert min(history[-3:]) < min(history[:3]) - 0.1 * abs(history[0])
 
@@ -150,12 +152,12 @@ class TestImagesAreChecked:
     def test_other_graph_errors_keep_their_words(self, case, images, monkeypatch):
         model = make(case)
 
-        def broken(batch, training):
+        def broken(data):
             tf.debugging.Assert(False, ["something else"])
-            return original(batch, training)
+            return original(data)
 
-        original = model.compute_losses
-        monkeypatch.setattr(model, "compute_losses", broken)
+        original = model.unpack_batch
+        monkeypatch.setattr(model, "unpack_batch", broken)
         with pytest.raises(tf.errors.InvalidArgumentError, match="something else"):
             model.fit(images, verbose=0)
 
@@ -246,7 +248,8 @@ class TestPrecision:
             scaled = isinstance(getattr(model, name), keras.optimizers.LossScaleOptimizer)
             assert scaled == (policy == "mixed_float16")
         before = weights(model)
-        history = model.fit(images, verbose=0).history
+        # Steps enough for a loss scale to find its size.
+        history = model.fit(images, batch_size=4, epochs=4, verbose=0).history
         assert np.isfinite(list(history.values())).all()
         assert any((a != b).any() for a, b in zip(before, weights(model), strict=True))
         assert all(v.dtype == "float32" for v in model.trainable_variables)

@@ -1,4 +1,4 @@
-"""What every pair of an encoder and a decoder promises."""
+"""What every network promises."""
 
 import keras
 import numpy as np
@@ -7,31 +7,58 @@ import pytest
 from keras_medgen import networks
 
 SHAPE, LATENT_DIM, CLASSES = (16, 16, 1), 4, 3
-ARGUMENTS = {"convolutional": {"width": 8}, "dense": {"hidden_units": 16}, "larsen": {}}
+NETWORKS = {
+    "convolutional_encoder": {"width": 8},
+    "convolutional_decoder": {"width": 8},
+    "convolutional_discriminator": {"width": 8},
+    "convolutional_discriminator, spectral": {"width": 8, "spectral_normalization": True},
+    "dcgan_generator": {"width": 8},
+    "dcgan_discriminator": {"width": 8},
+    "dcgan_discriminator, spectral": {"width": 8, "spectral_normalization": True},
+    "dense_encoder": {"hidden_units": 16},
+    "dense_decoder": {"hidden_units": 16},
+    "dense_generator": {"hidden_units": 16},
+    "dense_discriminator": {"hidden_units": 16},
+    "larsen_encoder": {},
+    "larsen_decoder": {},
+    "larsen_discriminator": {},
+}
+OF_IMAGES = ("encoder", "discriminator")
+LOWEST = {"decoder": 0, "generator": -1}  # of the images
 
 
-@pytest.fixture(params=["encoder", "decoder"])
-def kind(request):
+@pytest.fixture(params=NETWORKS)
+def name(request):
     return request.param
 
 
-@pytest.fixture(params=ARGUMENTS)
-def build(request, kind):
-    builder = getattr(networks, f"{request.param}_{kind}")
-    return lambda **given: builder(SHAPE, LATENT_DIM, **{**ARGUMENTS[request.param], **given})
+@pytest.fixture
+def kind(name):
+    return name.split(",")[0].split("_")[1]
+
+
+@pytest.fixture
+def build(name, kind):
+    builder = getattr(networks, name.split(",")[0])
+    arguments = (
+        NETWORKS[name] if kind == "discriminator" else {"latent_dim": LATENT_DIM, **NETWORKS[name]}
+    )
+    return lambda **given: builder(SHAPE, **arguments, **given)
 
 
 @pytest.fixture
 def inputs(rng, kind):
-    if kind == "encoder":
+    if kind in OF_IMAGES:
         return rng.random((CLASSES, *SHAPE), np.float32)
     return rng.standard_normal((CLASSES, LATENT_DIM), np.float32)
 
 
 @pytest.fixture
 def conditional_inputs(inputs, kind):
-    name = {"encoder": "images", "decoder": "latents"}[kind]
-    return {name: inputs, "labels": np.eye(CLASSES, dtype=np.float32)}
+    return {
+        "images" if kind in OF_IMAGES else "latents": inputs,
+        "labels": np.eye(CLASSES, dtype=np.float32),
+    }
 
 
 def joined(outputs):
@@ -41,8 +68,8 @@ def joined(outputs):
 
 
 def kernels(network):
-    """The initial weights that are drawn at random: all but scales and offsets."""
-    return [np.asarray(w) for w in network.weights if w.ndim > 1]
+    """The weights that are drawn at random: all but scales, offsets and power iterations."""
+    return [np.asarray(w) for w in network.weights if w.ndim > 1 and w.name != "vector_u"]
 
 
 def test_initial_weights_follow_from_the_seed(build):
@@ -100,8 +127,8 @@ def test_outputs_are_float32_and_images_in_range(build, kind, conditional_inputs
     assert all(t.dtype == "float32" for t in keras.tree.flatten(outputs))
     assert {layer.compute_dtype for layer in network.layers} >= {policy.removeprefix("mixed_")}
     np.testing.assert_allclose(joined(outputs), full, atol=0.05 * np.abs(full).max())
-    if kind == "decoder":
-        assert joined(outputs).min() >= 0
+    if kind in LOWEST:
+        assert joined(outputs).min() >= LOWEST[kind]
         assert joined(outputs).max() <= 1
 
 
