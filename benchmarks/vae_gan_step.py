@@ -1,6 +1,6 @@
 """Images per second of the VAE-GAN in training, ours and in a plain PyTorch loop.
 
-Both sides have the networks of the brain-tumour report (Larsen et al. 2015), 64x64 images of one
+Both sides have the networks of Larsen et al. 2015 (`kmg.networks.larsen_*`), 64x64 images of one
 channel, batches of 64, and take the same step: the three losses of Algorithm 1, the gradients of
 each for its own network at the weights before the step, RMSprop. The PyTorch loop is written as it
 usually is, eager: one forward pass, then `backward` of each loss. The "frugal" one asks

@@ -57,6 +57,9 @@ def save_reconstructions(
     save_grid(path, np.concatenate(rows), columns)
 
 
+OF_SAMPLES, OF_IMAGES = "sample_ms_ssim", "image_ms_ssim"  # one is read beside the other
+
+
 def save_curves(path: str | Path, history: dict[str, list[float]]) -> None:
     """Writes each term of a training history, and its validation, against the epochs as a PNG.
 
@@ -66,11 +69,20 @@ def save_curves(path: str | Path, history: dict[str, list[float]]) -> None:
     """
     from matplotlib.figure import Figure  # slow to import
 
-    terms = [name for name in history if not name.startswith("val_")]
+    terms = [name for name in history if not name.startswith("val_") and name != OF_IMAGES]
+    terms = [name for name in terms if any(history[name])]  # a penalty of weight 0 shows nothing
     terms.sort(key=lambda name: name != "loss")  # the total first, the others as they came
-    figure = Figure(figsize=(4 * len(terms), 3), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms, strict=True):
-        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+    columns = min(4, len(terms))
+    rows = -(-len(terms) // columns)
+    figure = Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
+    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in places[len(terms) :]:
+        axes.set_axis_off()
+    for axes, name in zip(places, terms, strict=False):
+        labels = {name: "training", f"val_{name}": "validation"}
+        if name == OF_SAMPLES:
+            labels = {OF_SAMPLES: "between samples", OF_IMAGES: "between images"}
+        for key, label in labels.items():
             if key in history:
                 epochs = range(1, len(history[key]) + 1)
                 axes.plot(epochs, history[key], label=label, marker=".")

@@ -18,7 +18,8 @@ class CollapseGauge(keras.callbacks.Callback):
     Adds to the logs of each epoch `sample_ms_ssim`, the mean MS-SSIM over all pairs of `num`
     samples, made of the same noise each time, and `image_ms_ssim`, that of `num` real images. A
     generator that has collapsed to few images shows in the first rising above the second; where
-    it does by more than `margin`, one warning says so.
+    it does by more than `margin`, a warning says so, and another if it does again after the gap had
+    closed. A generator that has yet to learn is no different: wait for some epochs.
 
     It must stand before callbacks that are to see its columns, such as `keras.callbacks.CSVLogger`.
 
@@ -80,9 +81,11 @@ class CollapseGauge(keras.callbacks.Callback):
 
     def _warn(self, epoch):
         sample, real = self._last["sample_ms_ssim"], self._real.get("image_ms_ssim")
-        if self._has_warned or real is None or not sample > real + self.margin:
+        if real is None:
             return
-        self._has_warned = True
+        has_warned, self._has_warned = self._has_warned, sample > real + self.margin
+        if has_warned or not self._has_warned:
+            return
         warnings.warn(
             f"after epoch {epoch} the samples are more alike than real images are, with a mean "
             f"MS-SSIM of {sample:.3f} between two of them and of {real:.3f} between two real "

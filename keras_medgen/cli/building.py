@@ -20,7 +20,6 @@ def compiled_model(settings: Settings, images: data.ImageData) -> models.Generat
     Raises:
         ValueError: for settings that do not go with each other, or with the images.
     """
-    settings.check()
     if settings.conditional and not images.num_classes:
         raise ValueError(f"--conditional needs labels: {settings.data} has none.")
     if settings.mask_weight != 1 and "masks" not in images.train.element_spec:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 import tensorflow as tf
 import typer
@@ -67,7 +68,10 @@ def main(arguments: list[str] | None = None) -> None:
     # Taken out here, it may stand before or after the name of the command.
     arguments = [argument for argument in arguments if argument != "--verbose"]
     try:
-        code = app(arguments, prog_name="keras-medgen", standalone_mode=False)
+        with warnings.catch_warnings():
+            if not verbose:
+                warnings.showwarning = _show_warning
+            code = app(arguments, prog_name="keras-medgen", standalone_mode=False)
     except BrokenPipeError:  # the reader of our output, `head` say, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -80,8 +84,12 @@ def main(arguments: list[str] | None = None) -> None:
         _say(str(error))
         sys.exit(2)
     if code == INTERRUPTED:
-        _say("stopped. A training goes on from its last whole epoch when given again, or --resume.")
+        _say("stopped.")
     sys.exit(code or 0)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    _say(f"warning: {message}")
 
 
 def _say(message: str) -> None:

@@ -117,10 +117,12 @@ class RunDirectory:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         self.write_json(SOURCE, source)
 
-    def abandon(self) -> None:
-        """Removes the folder, unless it holds a whole epoch to go on from."""
-        if not (self.path / CHECKPOINT).exists():
+    def abandon(self) -> bool:
+        """Removes the folder, unless it holds a whole epoch to go on from: returns whether."""
+        kept = (self.path / CHECKPOINT).exists()
+        if not kept:
             shutil.rmtree(self.path)
+        return kept
 
     def write_json(self, name: str, content: dict) -> None:
         """Writes a JSON file of the run."""

@@ -2,30 +2,6 @@
 
 import dataclasses
 
-# Those that only some models have; the others are for all.
-OF_MODELS = {
-    "reconstruction": ("vae",),
-    "prior": ("vae",),
-    "prior_components": ("vae",),
-    "kl_schedule": ("vae",),
-    "free_bits": ("vae",),
-    "capacity": ("vae",),
-    "mask_weight": ("vae",),
-    "input_noise": ("vae",),
-    "kl_weight": ("vae", "vaegan"),
-    "fit_prior": ("vae", "vaegan"),
-    "gamma": ("vaegan",),
-    "adversarial": ("vaegan",),
-    "fakes": ("vaegan",),
-    "dropout": ("vaegan", "gan"),
-    "spectral_normalization": ("vaegan", "gan"),
-    "loss": ("gan",),
-    "gradient_penalty": ("gan",),
-    "r1": ("gan",),
-    "critic_steps": ("gan",),
-    "discriminator_augmentation": ("gan",),
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -74,13 +50,3 @@ class Settings:
     max_minutes: float | None = None
     mixed_precision: str = "off"
     seed: int = 0
-
-    def check(self) -> None:
-        """Raises ValueError for a setting that the model does not have."""
-        for name, models in OF_MODELS.items():
-            default = type(self).__dataclass_fields__[name].default
-            if self.model not in models and getattr(self, name) != default:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} is for {' and '.join(models)}. "
-                    f"Received: --model {self.model}."
-                )

@@ -15,6 +15,31 @@ DEFAULTS = Settings(data="")
 BESIDE_RESUME = {"resume", "data", "data_dir"}  # images may have moved; all else is settled
 
 
+# The options that only some models have; the others are for all.
+OF_MODELS = {
+    "reconstruction": ("vae",),
+    "prior": ("vae",),
+    "prior_components": ("vae",),
+    "kl_schedule": ("vae",),
+    "free_bits": ("vae",),
+    "capacity": ("vae",),
+    "mask_weight": ("vae",),
+    "input_noise": ("vae",),
+    "kl_weight": ("vae", "vaegan"),
+    "fit_prior": ("vae", "vaegan"),
+    "gamma": ("vaegan",),
+    "adversarial": ("vaegan",),
+    "fakes": ("vaegan",),
+    "dropout": ("vaegan", "gan"),
+    "spectral_normalization": ("vaegan", "gan"),
+    "loss": ("gan",),
+    "gradient_penalty": ("gan",),
+    "r1": ("gan",),
+    "critic_steps": ("gan",),
+    "discriminator_augmentation": ("gan",),
+}
+
+
 class Model(enum.StrEnum):
     """The models that can be trained."""
 
@@ -177,7 +202,7 @@ def train(
         str,
         typer.Option(
             help="gan: changes to all that the discriminator sees, for small sets: "
-            "brightness,contrast,translation,cutout."
+            "brightness,saturation,contrast,translation,cutout."
         ),
     ] = DEFAULTS.discriminator_augmentation,
     dropout: Annotated[
@@ -254,6 +279,7 @@ def train(
     elif data is None:
         raise ValueError("train needs --data, a source of images, or --resume, an interrupted run.")
     else:
+        _check_model(context, model.value)
         settings = Settings(
             data=data,
             model=model.value,
@@ -304,12 +330,25 @@ def train(
     typer.echo(f"\nNext: keras-medgen generate {run} --num 16 --seed 0")
 
 
-def _check_alone(context: typer.Context) -> None:
-    given = [
-        f"--{name.replace('_', '-')}"
+def _given(context: typer.Context) -> dict[str, str]:
+    """From the names of the arguments that were given to their options."""
+    return {
+        name: f"--{name.replace('_', '-')}"
         for name in context.params
-        if name not in BESIDE_RESUME and context.get_parameter_source(name).name == "COMMANDLINE"
-    ]
+        if context.get_parameter_source(name).name == "COMMANDLINE"
+    }
+
+
+def _check_model(context: typer.Context, model: str) -> None:
+    for name, option in _given(context).items():
+        if model not in OF_MODELS.get(name, model):
+            raise ValueError(
+                f"{option} is for {' and '.join(OF_MODELS[name])}. Received: --model {model}."
+            )
+
+
+def _check_alone(context: typer.Context) -> None:
+    given = [option for name, option in _given(context).items() if name not in BESIDE_RESUME]
     if given:
         raise ValueError(
             "--resume goes on with the settings of the run: beside it stand at most --data and "

@@ -88,8 +88,16 @@ def run_training(
     started = time.monotonic()
     try:
         history = _fit(model, images, settings, run, checkpoint, done)
-    except BaseException:
-        run.abandon()
+    except BaseException as error:
+        kept = run.abandon()
+        if isinstance(error, KeyboardInterrupt):
+            typer.echo(
+                "The training goes on from its last whole epoch with: keras-medgen train "
+                f"--resume {run}"
+                if kept
+                else "There was no whole epoch yet: nothing is kept.",
+                err=True,
+            )
         raise
     seconds = time.monotonic() - started
 

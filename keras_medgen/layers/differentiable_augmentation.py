@@ -26,9 +26,9 @@ class DifferentiableAugmentation(keras.layers.Layer):
     Values are not clipped. It computes in float32 under any dtype policy.
 
     Args:
-        policy: which of these, in the order in which they are applied: a tuple of "brightness",
-            "saturation" (of images with three channels), "contrast", "translation" and "cutout".
-            None, (), leaves images as they are.
+        augmentation: which of these, in the order in which they are applied: a tuple of
+            "brightness", "saturation" (of images with three channels), "contrast", "translation"
+            and "cutout". None, (), leaves images as they are.
 
     Attributes:
         num_uniform: how many random numbers each image takes.
@@ -48,19 +48,19 @@ class DifferentiableAugmentation(keras.layers.Layer):
         2020, https://arxiv.org/abs/2006.10738
     """
 
-    def __init__(self, policy=("brightness", "contrast", "translation", "cutout"), **kwargs):
-        if isinstance(policy, str) or not all(name in AUGMENTATIONS for name in policy):
+    def __init__(self, augmentation=("brightness", "contrast", "translation", "cutout"), **kwargs):
+        if isinstance(augmentation, str) or not all(name in AUGMENTATIONS for name in augmentation):
             raise ValueError(
-                f"policy must be a tuple of {', '.join(AUGMENTATIONS)}. "
-                f"Received: policy={policy!r}."
+                f"augmentation must be a tuple of {', '.join(AUGMENTATIONS)}. "
+                f"Received: augmentation={augmentation!r}."
             )
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.policy = tuple(policy)
-        self.num_uniform = sum(AUGMENTATIONS[name][1] for name in self.policy)
+        self.augmentation = tuple(augmentation)
+        self.num_uniform = sum(AUGMENTATIONS[name][1] for name in self.augmentation)
 
     def build(self, images_shape, uniform_shape):
         """Checks the shapes; there are no weights."""
-        if "saturation" in self.policy and images_shape[-1] != 3:
+        if "saturation" in self.augmentation and images_shape[-1] != 3:
             raise ValueError(
                 f"saturation needs images with 3 channels. Received: shape={images_shape}."
             )
@@ -78,7 +78,7 @@ class DifferentiableAugmentation(keras.layers.Layer):
             uniform: float32 (batch, num_uniform) in [0, 1).
         """
         first = 0
-        for name in self.policy:
+        for name in self.augmentation:
             function, count = AUGMENTATIONS[name]
             images = function(images, *tf.unstack(uniform[:, first : first + count], count, axis=1))
             first += count
@@ -90,7 +90,7 @@ class DifferentiableAugmentation(keras.layers.Layer):
 
     def get_config(self):
         """The arguments of this layer."""
-        return {**super().get_config(), "policy": list(self.policy)}
+        return {**super().get_config(), "augmentation": list(self.augmentation)}
 
 
 def _brightness(images, uniform):

@@ -16,10 +16,12 @@ class AdversarialLoss:
     Attributes:
         gradient_penalty: weight of `keras_medgen.ops.penalties.gradient_penalty` by default.
         critic_steps: updates of the discriminator for each of the generator by default.
+        boundary: the logit above which the discriminator takes an image for real.
     """
 
     gradient_penalty = 0.0
     critic_steps = 1
+    boundary = 0.0
 
     def discriminator_loss(self, real_logits, fake_logits):
         """The discriminator's loss: the terms of the real and of the fake image, added."""
@@ -97,6 +99,8 @@ class LeastSquares(AdversarialLoss):
         Mao et al., Least Squares Generative Adversarial Networks, 2017,
         https://arxiv.org/abs/1611.04076, equation 9
     """
+
+    boundary = 0.5
 
     def discriminator_loss(self, real_logits, fake_logits):
         """((real - 1)² + fake²) / 2, of the logits."""

@@ -231,8 +231,8 @@ class Autoencoder(LatentModel):
             labels: of a conditional model; see `GenerativeModel.generate`.
             seed: int; image i depends on `(seed, i)` alone.
             guidance: a Keras classifier from images (n, height, width, channels) in [0, 1] to the
-                probabilities of its classes, (n, classes). The latents then follow the product
-                of prior and classifier; see `keras_medgen.models.guidance`.
+                probabilities of its classes, (n, classes), or (n, 1) of class 1. The latents then
+                follow the product of prior and classifier; see `keras_medgen.models.guidance`.
             target: with `guidance`: the class to reach, an int, or one for each image.
             guidance_scale: exponent of the classifier's probability: more is nearer the class
                 and less diverse.

@@ -295,6 +295,8 @@ class GenerativeModel(keras.Model):
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # the data set's own affair; Keras warns of True
         is_array = isinstance(x, (np.ndarray, tf.Tensor))
+        if is_array and y is not None and self.num_classes is not None:
+            y = checked_labels(y, len(x), self.num_classes)
         source = (x, y) if validation_data is None and is_array else validation_data
         is_array = isinstance(source, (np.ndarray, tf.Tensor))
         self._example_source = (source,) if is_array else source

@@ -1,11 +1,14 @@
 """The generative adversarial network."""
 
+import numbers
+
 import keras
 import tensorflow as tf
 
 from keras_medgen import losses
 from keras_medgen.layers import DifferentiableAugmentation
 from keras_medgen.models.adversarial import judge, statistics_kept
+from keras_medgen.models.arguments import check_at_least, check_latent_dim
 from keras_medgen.models.latent_model import LatentModel
 from keras_medgen.networks import convolutional_decoder, convolutional_discriminator
 from keras_medgen.ops.penalties import gradient_penalty, r1_penalty
@@ -78,6 +81,8 @@ class GAN(LatentModel):
     ):
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1). Received: ema_decay={ema_decay}.")
+        check_latent_dim(latent_dim)
+        augment = DifferentiableAugmentation(augmentation)
         super().__init__(image_shape, latent_dim, num_classes, seed, **kwargs)
         labels = {"num_classes": num_classes}
         self.generator = generator or convolutional_decoder(
@@ -89,13 +94,13 @@ class GAN(LatentModel):
         images = (None, *self.image_shape)
         self._check_network("generator", {"latents": (None, latent_dim)}, images)
         self._check_network("discriminator", {"images": images}, (None, 1))
-        self.augmentation = tuple(augmentation)
+        self.augmentation = augment.augmentation
         self.ema_decay = ema_decay
         self.average_generator = keras.models.clone_model(self.generator)
         self.average_generator.set_weights(self.generator.get_weights())
         self.average_generator.trainable = False
         self._judge = judge(self.discriminator)
-        self._augment = DifferentiableAugmentation(self.augmentation, dtype="float32")
+        self._augment = augment
 
     def compile(
         self,
@@ -142,13 +147,9 @@ class GAN(LatentModel):
             gradient_penalty = self.adversarial_loss.gradient_penalty
         if critic_steps == "auto":
             critic_steps = self.adversarial_loss.critic_steps
-        for name, value, least in (
-            ("gradient_penalty", gradient_penalty, 0),
-            ("r1", r1, 0),
-            ("critic_steps", critic_steps, 1),
-        ):
-            if not value >= least:
-                raise ValueError(f"{name} must be at least {least}. Received: {name}={value}.")
+        check_at_least(0, gradient_penalty=gradient_penalty)
+        check_at_least(0, r1=r1)
+        check_at_least(1, numbers.Integral, critic_steps=critic_steps)
         self.gradient_penalty = gradient_penalty
         self.r1 = r1
         self.critic_steps = critic_steps
@@ -193,7 +194,7 @@ class GAN(LatentModel):
         return unsigned(self._generate_with(self.average_generator, latents, labels, training))
 
     def call(self, images, labels=None, training=False):
-        """The discriminator's logits (batch,) of images in [0, 1]: above 0, it takes for real."""
+        """The discriminator's logits (batch,) of images in [0, 1]: the higher, the more real."""
         return self._judge(signed(images), labels, training)
 
     # Training.
@@ -298,8 +299,8 @@ class GAN(LatentModel):
         return {
             "generator_loss": self.adversarial_loss.generator_loss(real, fake),
             "discriminator_loss": self.adversarial_loss.discriminator_loss(real, fake),
-            "real_accuracy": tf.cast(real > 0, tf.float32),
-            "fake_accuracy": tf.cast(fake < 0, tf.float32),
+            "real_accuracy": tf.cast(real > self.adversarial_loss.boundary, tf.float32),
+            "fake_accuracy": tf.cast(fake < self.adversarial_loss.boundary, tf.float32),
         }
 
     def _scaled(self, name, loss, networks):

@@ -53,7 +53,7 @@ def _bound(model, images, labels, num_samples, seed, dequantise):
     if num_samples < 1:
         raise ValueError(f"num_samples must be positive. Received: num_samples={num_samples}.")
 
-    def log_mean(images, labels, first):
+    def log_mean(images, labels, first, num_samples, seed):
         """(batch,), of images whose numbers start at `first`: the noise follows from these."""
         parameters = model.posterior_parameters(images, labels)
         mean, stddev = parameters["mean"], tf.exp(0.5 * parameters["log_var"])
@@ -88,15 +88,15 @@ def _bound(model, images, labels, num_samples, seed, dequantise):
 
         start = (tf.constant(0), tf.fill((batch,), -np.inf))
         _, total = tf.while_loop(lambda start, _: start < num_samples, chunk, start)
-        return total - math.log(num_samples)
+        return total - tf.math.log(tf.cast(num_samples, tf.float32))
 
-    function = tf.function(log_mean, reduce_retracing=True)
+    function = model._function(f"log_likelihood, dequantise={dequantise}", log_mean)
     parts = [np.zeros(0, np.float32)]
     for start in range(0, len(images), IMAGES):
         rows = slice(start, start + IMAGES)
         given = None if labels is None else tf.constant(labels[rows])
-        number = tf.constant([start * num_samples])
-        parts.append(function(tf.constant(images[rows]), given, number).numpy())
+        numbers = map(tf.constant, ([start * num_samples], num_samples, seed))
+        parts.append(function(tf.constant(images[rows]), given, *numbers).numpy())
     return np.concatenate(parts)
 
 

@@ -1,13 +1,12 @@
 """The variational autoencoder."""
 
-import numbers
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_medgen import losses
 from keras_medgen.models import likelihood
+from keras_medgen.models.arguments import check_at_least, check_latent_dim
 from keras_medgen.models.autoencoder import Autoencoder
 from keras_medgen.models.batches import checked_images, checked_labels
 from keras_medgen.networks import convolutional_decoder, convolutional_encoder
@@ -112,12 +111,12 @@ class VAE(Autoencoder):
         reconstruction = losses.get(reconstruction)
         if kl_weight == "auto":
             kl_weight = reconstruction.kl_weight
-        _check(latent_dim=latent_dim, least=1)
-        _check(kl_weight=kl_weight)
-        _check(free_bits=free_bits)
-        _check(capacity=0 if capacity is None else capacity)
-        _check(mask_weight=mask_weight)
-        _check(input_noise=input_noise)
+        check_latent_dim(latent_dim)
+        check_at_least(0, kl_weight=kl_weight)
+        check_at_least(0, free_bits=free_bits)
+        check_at_least(0, capacity=0 if capacity is None else capacity)
+        check_at_least(0, mask_weight=mask_weight)
+        check_at_least(0, input_noise=input_noise)
         if mask_weight != 1 and not reconstruction.weighs_pixels:
             raise ValueError(
                 "mask_weight needs a reconstruction that is a sum over pixels, such as gaussian. "
@@ -327,9 +326,3 @@ class VAE(Autoencoder):
             "mask_weight": self.mask_weight,
             "input_noise": self.input_noise,
         }
-
-
-def _check(least=0, **argument):
-    ((name, value),) = argument.items()
-    if not (isinstance(value, numbers.Real) and value >= least):
-        raise ValueError(f"{name} must be a number of at least {least}. Received: {name}={value}.")

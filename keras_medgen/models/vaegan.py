@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_medgen.models.adversarial import judge, rates_by_optimizer
+from keras_medgen.models.arguments import check_at_least, check_latent_dim
 from keras_medgen.models.autoencoder import Autoencoder
 from keras_medgen.networks import (
     convolutional_decoder,
@@ -12,7 +13,7 @@ from keras_medgen.networks import (
 )
 from keras_medgen.ops.ranges import signed, unsigned
 
-LEARNING_RATES = {  # of the brain-tumour report
+LEARNING_RATES = {
     "encoder_optimizer": 3e-4,
     "decoder_optimizer": 3e-4,
     "discriminator_optimizer": 3e-5,
@@ -113,9 +114,9 @@ class VAEGAN(Autoencoder):
         discriminator=None,
         **kwargs,
     ):
-        for name, value in {"gamma": gamma, "kl_weight": kl_weight}.items():
-            if not value >= 0:
-                raise ValueError(f"{name} must not be negative. Received: {name}={value}.")
+        check_latent_dim(latent_dim)
+        check_at_least(0, gamma=gamma)
+        check_at_least(0, kl_weight=kl_weight)
         if adversarial not in ADVERSARIAL:
             raise ValueError(
                 f"adversarial must be one of {', '.join(ADVERSARIAL)}. "
@@ -191,7 +192,7 @@ class VAEGAN(Autoencoder):
         )
 
     def default_optimizer(self, name, learning_rate=None, weight_decay=None, clip_norm=None):
-        """RMSprop, as in the brain-tumour report; see `compile`."""
+        """RMSprop, as Larsen et al. used; see `compile`."""
         return keras.optimizers.RMSprop(
             rates_by_optimizer(LEARNING_RATES, learning_rate)[name],
             weight_decay=weight_decay,

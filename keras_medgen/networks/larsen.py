@@ -135,7 +135,7 @@ def larsen_discriminator(image_shape, num_classes=None, dropout=0.0, seed=0):
 def _check_image_shape(image_shape):
     check_image_shape(
         image_shape,
-        f"with sides divisible by {REDUCTION}",
+        f"with sides divisible by {REDUCTION}, such as 32 or 64, for networks of Larsen et al.",
         lambda height, width, channels: height % REDUCTION == width % REDUCTION == 0,
     )
 

@@ -78,7 +78,7 @@ def test_large_images_go_in_smaller_chunks(varied, monkeypatch):
     assert logs["sample_ms_ssim"] == pytest.approx(by_pairs(varied[:5]), abs=1e-6)
 
 
-def test_a_collapse_is_told_once(varied):
+def test_a_lasting_collapse_is_told_once(varied):
     model = Model(np.repeat(varied[:1], 20, axis=0), varied)
     with pytest.warns(UserWarning, match="may have collapsed") as told:
         logs = run(kmg.callbacks.CollapseGauge(num=8), model, epochs=3)
@@ -89,6 +89,19 @@ def test_a_collapse_is_told_once(varied):
     assert "1.000" in sentence
     assert [log["sample_ms_ssim"] for log in logs] == pytest.approx([1, 1, 1], abs=1e-6)
     assert logs[0]["image_ms_ssim"] < 0.5
+
+
+def test_a_collapse_after_the_gap_had_closed_is_told_again(varied):
+    model = Model(varied, varied[10:])
+    gauge = kmg.callbacks.CollapseGauge(num=8)
+    gauge.set_model(model)
+    gauge.on_train_begin()
+    same = np.repeat(varied[:1], 8, axis=0)
+    with pytest.warns(UserWarning, match="may have collapsed") as told:
+        for epoch, samples in enumerate((same, varied, same, same)):
+            model.samples = samples
+            gauge.on_epoch_end(epoch, {})
+    assert [str(one.message).split()[2] for one in told] == ["1", "3"]
 
 
 def test_samples_as_diverse_as_the_images_are_no_collapse(varied, silent):

@@ -42,7 +42,7 @@ def interrupted(call, scans, monkeypatch):
             patch.setattr(callbacks.SampleGrid, "on_epoch_end", stop)
             code, _, err = call(*small(scans, out, *more))
         assert code == 130
-        assert "goes on from its last whole epoch" in err
+        assert f"goes on from its last whole epoch with: keras-medgen train --resume {out}\n" in err
         return call.folder / f"{out}.partial"
 
     return make

@@ -10,13 +10,13 @@ GREY = ("brightness", "contrast", "translation", "cutout")
 COUNTS = {"brightness": 1, "saturation": 1, "contrast": 1, "translation": 2, "cutout": 2}
 
 
-def by_loops(images, uniform, policy):
+def by_loops(images, uniform, augmentation):
     """The paper's operations, image by image and pixel by pixel, in float64."""
     results = []
     for image, numbers in zip(images.astype(np.float64), uniform.astype(np.float64), strict=True):
         numbers = list(numbers)
         height, width, _ = image.shape
-        for name in policy:
+        for name in augmentation:
             if name == "brightness":
                 image = image + numbers.pop(0) - 0.5
             elif name == "saturation":
@@ -45,14 +45,16 @@ def by_loops(images, uniform, policy):
     return np.stack(results)
 
 
-def pair(rng, policy, count=40, shape=(12, 9, 1)):
+def pair(rng, augmentation, count=40, shape=(12, 9, 1)):
     images = rng.uniform(-1, 1, (count, *shape)).astype(np.float32)
-    uniform = rng.uniform(size=(count, sum(COUNTS[name] for name in policy))).astype(np.float32)
+    uniform = rng.uniform(size=(count, sum(COUNTS[name] for name in augmentation))).astype(
+        np.float32
+    )
     return images, uniform
 
 
 @pytest.mark.parametrize(
-    ("policy", "shape"),
+    ("augmentation", "shape"),
     [
         *(((name,), (12, 9, 3)) for name in ALL),
         (GREY, (16, 16, 1)),
@@ -61,23 +63,23 @@ def pair(rng, policy, count=40, shape=(12, 9, 1)):
     ],
 )
 @pytest.mark.parametrize("in_graph", [False, True])
-def test_equals_the_loops(rng, policy, shape, in_graph):
-    images, uniform = pair(rng, policy, shape=shape)
-    layer = DifferentiableAugmentation(policy)
+def test_equals_the_loops(rng, augmentation, shape, in_graph):
+    images, uniform = pair(rng, augmentation, shape=shape)
+    layer = DifferentiableAugmentation(augmentation)
     assert layer.num_uniform == uniform.shape[1]
     augmented = (tf.function(layer) if in_graph else layer)(images, uniform)
     assert augmented.dtype == tf.float32
-    np.testing.assert_allclose(augmented, by_loops(images, uniform, policy), atol=2e-6)
+    np.testing.assert_allclose(augmented, by_loops(images, uniform, augmentation), atol=2e-6)
 
 
 @pytest.mark.parametrize("edge", [0.0, np.nextafter(1, 0, dtype=np.float32), 1.0])
 def test_the_ends_of_the_random_numbers(rng, edge):
-    policy = ("translation", "cutout")
-    images, uniform = pair(rng, policy, count=2, shape=(16, 16, 1))
+    augmentation = ("translation", "cutout")
+    images, uniform = pair(rng, augmentation, count=2, shape=(16, 16, 1))
     uniform[:] = edge
     inside = np.minimum(uniform, 1 - 1e-7)
-    augmented = DifferentiableAugmentation(policy)(images, uniform)
-    np.testing.assert_allclose(augmented, by_loops(images, inside, policy))
+    augmented = DifferentiableAugmentation(augmentation)(images, uniform)
+    np.testing.assert_allclose(augmented, by_loops(images, inside, augmentation))
 
 
 def test_translation_and_cutout_reach_every_place_equally(rng):
@@ -151,15 +153,15 @@ def test_stays_in_single_precision_and_comes_back_from_its_config(rng):
     images, uniform = pair(rng, GREY)
     layer = DifferentiableAugmentation(GREY)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    assert again.policy == GREY
+    assert again.augmentation == GREY
     expected = by_loops(images, uniform, GREY)
     np.testing.assert_allclose(again(images, uniform), expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("policy", [("flip",), "cutout", ("cutout", "color")])
-def test_other_names_are_refused(policy):
-    with pytest.raises(ValueError, match="policy must be a tuple of brightness, saturation"):
-        DifferentiableAugmentation(policy)
+@pytest.mark.parametrize("augmentation", [("flip",), "cutout", ("cutout", "color")])
+def test_other_names_are_refused(augmentation):
+    with pytest.raises(ValueError, match="augmentation must be a tuple of brightness, saturation"):
+        DifferentiableAugmentation(augmentation)
 
 
 def test_shapes_are_checked(rng):

@@ -17,7 +17,7 @@ def small_gan(seed=0, **arguments):
         "generator": kmg.networks.dense_generator(SHAPE, 4, 16, seed=2 * seed),
         "discriminator": kmg.networks.dense_discriminator(SHAPE, 16, seed=2 * seed + 1),
     }
-    return kmg.models.GAN(SHAPE, 4, seed=seed, **{**networks, **arguments})
+    return kmg.models.GAN(SHAPE, seed=seed, **{"latent_dim": 4, **networks, **arguments})
 
 
 def weights(network):
@@ -116,6 +116,17 @@ class TestSteps:
             logits = model.discriminator(x)
         squared = np.sum(np.square(tape.gradient(logits, x)), axis=(1, 2, 3))
         assert penalties[2.0] == pytest.approx(squared.mean(), rel=1e-4)
+
+    @pytest.mark.parametrize(("loss", "boundary"), [("hinge", 0.0), ("least_squares", 0.5)])
+    def test_accuracies(self, images, loss, boundary):
+        model = small_gan()
+        model.compile(loss=loss)
+        measured = model.evaluate(images, batch_size=12, verbose=0, return_dict=True)
+        fakes = model.generator(model.noise((12, 4), training=False))
+        real = np.ravel(model.discriminator(2 * images - 1)) > boundary
+        fake = np.ravel(model.discriminator(fakes)) < boundary
+        assert measured["real_accuracy"] == pytest.approx(real.mean())
+        assert measured["fake_accuracy"] == pytest.approx(fake.mean())
 
 
 class TestAverage:
@@ -224,7 +235,10 @@ def test_conditioned_on_labels(rng):
     [
         ({"ema_decay": 1.0}, "ema_decay=1.0"),
         ({"num_classes": 2}, "generator must take"),
-        ({"augmentation": ("blur",)}, "blur"),
+        ({"augmentation": ("blur",)}, "augmentation=.*blur"),
+        ({"augmentation": "cutout"}, "augmentation='cutout'"),
+        ({"latent_dim": 0}, "latent_dim=0"),
+        ({"latent_dim": 4.0}, "latent_dim=4.0"),
         ({"generator": kmg.networks.dense_generator((8, 8, 1), 4, 16)}, "generator must return"),
     ],
 )

@@ -454,7 +454,7 @@ class TestArguments:
             ({"encoder": kmg.networks.convolutional_encoder((16, 17, 1), 4, 8)}, "encoder.*17"),
             ({"decoder": kmg.networks.convolutional_decoder(SHAPE, 5, 8)}, "decoder.*5"),
             ({"kl_weight": -1}, "kl_weight=-1"),
-            ({"kl_weight": "atuo"}, "kl_weight=atuo"),
+            ({"kl_weight": "atuo"}, "kl_weight='atuo'"),
             ({"encoder": kmg.networks.convolutional_encoder(SHAPE, 5, 8)}, "encoder must.*5"),
             ({"decoder": kmg.networks.convolutional_decoder((16, 17, 1), 4, 8)}, "decoder.*17"),
             (

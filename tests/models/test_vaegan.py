@@ -318,6 +318,8 @@ class TestModel:
         ("arguments", "message"),
         [
             ({"gamma": -1}, "gamma=-1"),
+            ({"gamma": "1"}, "gamma='1'"),
+            ({"latent_dim": 0}, "latent_dim=0"),
             ({"kl_weight": -1}, "kl_weight=-1"),
             ({"adversarial": "hinge"}, "'hinge'"),
             ({"fakes": "all"}, "'all'"),
@@ -333,4 +335,4 @@ class TestModel:
         if given:
             arguments = {"discriminator": networks[given]}
         with pytest.raises(ValueError, match=message):
-            kmg.models.VAEGAN(SHAPE, 3, **{**networks, **arguments})
+            kmg.models.VAEGAN(SHAPE, **{"latent_dim": 3, **networks, **arguments})
