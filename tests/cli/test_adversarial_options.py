@@ -55,7 +55,7 @@ def test_every_option_reaches_the_model(call, rng, write_npz):
     arguments = ("--model", "gan", *common, *options, "--gradient-penalty", 3, *augmentation)
     code, _, err = call(*small(data, "gan", *arguments))
     assert code == 0
-    assert err.startswith("keras-medgen: warning: after epoch 1 the samples are more alike")
+    assert "\nkeras-medgen: warning: after epoch 1 the samples are more alike" in err
     model = keras.saving.load_model(call.folder / "gan/model.keras")
     assert model.num_classes == 2
     assert (model.gradient_penalty, model.r1, model.critic_steps) == (3, 0.5, 2)

@@ -20,7 +20,7 @@ class TestErrors:
             (["train"], "--data"),
             (["train", "--data", "missing.npz"], "no file or folder missing.npz"),
             (["train", "--data", "cheastmnist"], "histology_patches"),
-            (["train", "--data", "SCANS", "--model", "gan"], "'gan' is not"),
+            (["train", "--data", "SCANS", "--model", "flow"], "'flow' is not"),
             (["train", "--data", "SCANS", "--epochs", "0"], "--epochs"),
             (["train", "--data", "SCANS", "--epochs", "many"], "--epochs"),
             (["train", "--data", "SCANS", "--image-size", "8"], "16 to 256"),
