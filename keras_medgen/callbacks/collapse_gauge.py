@@ -56,6 +56,7 @@ class CollapseGauge(keras.callbacks.Callback):
         self.margin = margin
         self.every = every
         self.seed = seed
+        self._pairs = None
 
     def on_train_begin(self, logs=None):
         """Measures the real images."""
@@ -98,6 +99,8 @@ class CollapseGauge(keras.callbacks.Callback):
         images = np.asarray(images)
         if images.dtype == np.uint8:
             images = images / np.float32(255)
+        if self._pairs is None:
+            self._pairs = tf.function(_similarities, reduce_retracing=True)
         first, second = np.triu_indices(len(images), k=1)
         count = len(first)
         size = max(1, min(PAIRS, count, VALUES // images[0].size))
@@ -105,13 +108,12 @@ class CollapseGauge(keras.callbacks.Callback):
         places = np.arange(-(-count // size) * size) % count
         images = tf.constant(images, tf.float32)
         similarities = [
-            _similarities(images, tf.constant(first[part]), tf.constant(second[part])).numpy()
+            self._pairs(images, tf.constant(first[part]), tf.constant(second[part])).numpy()
             for part in places.reshape(-1, size)
         ]
         return float(np.concatenate(similarities)[:count].mean(dtype=np.float64))
 
 
-@tf.function(reduce_retracing=True)
 def _similarities(images, first, second):
     """The MS-SSIM of the images of each pair of numbers, (pairs,)."""
     return ops.ms_ssim(tf.gather(images, first), tf.gather(images, second))

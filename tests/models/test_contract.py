@@ -113,7 +113,10 @@ class TestFit:
 
 
 class TestImagesAreChecked:
-    @pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+    @pytest.mark.parametrize(
+        ("method", "jit_compile"),
+        [("fit", False), ("fit", True), ("evaluate", False), ("predict", False)],
+    )
     @pytest.mark.parametrize(
         ("spoil", "message"),
         [
@@ -126,7 +129,6 @@ class TestImagesAreChecked:
         ],
     )
     @pytest.mark.parametrize("as_dataset", [False, True])
-    @pytest.mark.parametrize("jit_compile", [False, True])
     def test_spoilt_images(self, case, images, method, spoil, message, as_dataset, jit_compile):
         model = make(case, jit_compile=jit_compile)
         data = spoil(images)
