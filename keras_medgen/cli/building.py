@@ -7,6 +7,7 @@ from keras_medgen import data, models, networks
 from keras_medgen.cli.settings import Settings
 
 STEPS_PER_EXECUTION = 8  # between two returns to Python: a tenth faster on small images
+STAGED = ("convolutional", "dcgan")  # networks that have a width, and spectral normalisation
 EXPONENTIAL_FALL = 0.01  # of the learning rate, over the training
 
 
@@ -28,12 +29,10 @@ def compiled_model(settings: Settings, images: data.ImageData) -> models.Generat
         _check_classes(images)
     model = {"vae": _vae, "vaegan": _vaegan, "gan": _gan}[settings.model](settings, images)
     highest = settings.learning_rate or model.default_learning_rate
-    own = {}
-    if settings.model == "gan":
-        own = {"loss": settings.loss, "r1": settings.r1}
-        for name in ("gradient_penalty", "critic_steps"):
-            if getattr(settings, name) is not None:
-                own[name] = getattr(settings, name)
+    own = {"loss": settings.loss, "r1": settings.r1} if settings.model == "gan" else {}
+    for name in ("discriminator_rate", "gradient_penalty", "critic_steps"):
+        if getattr(settings, name) is not None:
+            own[name] = getattr(settings, name)
     model.compile(
         **own,
         learning_rate=learning_rate(settings, highest, settings.epochs * len(images.train)),
@@ -108,13 +107,14 @@ def _network(settings, images, kind, seed, **arguments):
             f"--network {settings.network} has no {kind}: it is not for --model {settings.model}."
         )
     common = _common(settings, images) | {"seed": seed}
-    return build(images.image_shape, **common, **arguments)
+    return build(images.image_shape, **common, **_width(settings), **arguments)
 
 
 def _discriminator(settings, images, seed):
     arguments = {"num_classes": _common(settings, images)["num_classes"], "seed": seed}
+    arguments |= _width(settings)
     if settings.spectral_normalization:
-        if settings.network not in ("convolutional", "dcgan"):
+        if settings.network not in STAGED:
             raise ValueError(
                 "--spectral-normalization needs --network convolutional or dcgan. "
                 f"Received: --network {settings.network}."
@@ -122,6 +122,23 @@ def _discriminator(settings, images, seed):
         arguments["spectral_normalization"] = True
     build = getattr(networks, f"{settings.network}_discriminator")
     return build(images.image_shape, dropout=settings.dropout, **arguments)
+
+
+def _width(settings):
+    """The argument `width` of networks, where it is given."""
+    if settings.width is None:
+        return {}
+    if settings.network not in STAGED:
+        raise ValueError(
+            "--width needs --network convolutional or dcgan. "
+            f"Received: --network {settings.network}."
+        )
+    if settings.network == "convolutional" and settings.width % 8:
+        raise ValueError(
+            "--width must be divisible by 8 for --network convolutional. "
+            f"Received: --width {settings.width}."
+        )
+    return {"width": settings.width}
 
 
 def _check_classes(images):

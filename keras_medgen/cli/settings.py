@@ -19,6 +19,7 @@ class Settings:
     augment: str | None = None
     batch_size: int = 64
     network: str = "convolutional"
+    width: int | None = None
     latent_dim: int = 64
     dropout: float = 0.0
     spectral_normalization: bool = False
@@ -42,6 +43,7 @@ class Settings:
     input_noise: float = 0.0
     fit_prior: int | None = None
     learning_rate: float | None = None
+    discriminator_rate: float | None = None
     schedule: str = "cosine"
     warmup_steps: int = 0
     weight_decay: float | None = None

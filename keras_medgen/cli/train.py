@@ -30,6 +30,7 @@ OF_MODELS = {
     "gamma": ("vaegan",),
     "adversarial": ("vaegan",),
     "fakes": ("vaegan",),
+    "discriminator_rate": ("vaegan", "gan"),
     "dropout": ("vaegan", "gan"),
     "spectral_normalization": ("vaegan", "gan"),
     "loss": ("gan",),
@@ -127,6 +128,14 @@ def train(
     data_dir: options.DataDir = None,
     latent_dim: Annotated[int, typer.Option(min=1)] = DEFAULTS.latent_dim,
     network: Annotated[Network, typer.Option(help="Of which family.")] = Network.convolutional,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Channels of the networks' finest stage: less is faster. Default: 32 for "
+            "convolutional, 64 for dcgan; the others have theirs.",
+        ),
+    ] = None,
     conditional: Annotated[
         bool, typer.Option("--conditional", help="Condition on the labels of the images.")
     ] = False,
@@ -172,9 +181,7 @@ def train(
     ] = None,
     gamma: Annotated[
         float | None,
-        typer.Option(
-            min=0, help="vaegan: weight of the likelihood for the decoder. Default: 1e-3."
-        ),
+        typer.Option(min=0, help="vaegan: weight of the likelihood for the decoder. Default: 0.1."),
     ] = None,
     adversarial: Annotated[
         Adversarial, typer.Option(help="vaegan: what its decoder descends.")
@@ -215,8 +222,16 @@ def train(
         float | None,
         typer.Option(
             min=1e-8,
-            help="The highest; see --schedule. Default: 1e-3 for vae; 3e-4 for vaegan, and a "
-            "tenth of it for its discriminator; 2e-4 for gan.",
+            help="The highest; see --schedule. Default: 1e-3 for vae, 3e-4 for vaegan, 2e-4 for "
+            "gan.",
+        ),
+    ] = None,
+    discriminator_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-8,
+            help="vaegan, gan: how many times faster than the other networks the discriminator "
+            "learns. Default: 0.1 for vaegan, 1 for gan.",
         ),
     ] = None,
     schedule: Annotated[
@@ -294,6 +309,7 @@ def train(
             batch_size=batch_size,
             latent_dim=latent_dim,
             network=network.value,
+            width=width,
             conditional=conditional,
             reconstruction=reconstruction.value,
             prior=prior.value,
@@ -316,6 +332,7 @@ def train(
             input_noise=input_noise,
             fit_prior=fit_prior,
             learning_rate=learning_rate,
+            discriminator_rate=discriminator_rate,
             schedule=schedule.value,
             warmup_steps=warmup_steps,
             weight_decay=weight_decay,

@@ -1,6 +1,7 @@
 """What the models with a discriminator share."""
 
 import contextlib
+import numbers
 
 import keras
 import tensorflow as tf
@@ -55,53 +56,29 @@ def statistics_kept(network):
         variable.assign(value)
 
 
-def rates_by_optimizer(defaults, learning_rate):
-    """The learning rate of each default optimizer.
+def discriminator_rates(optimizer, rate, default):
+    """What the learning rate of the discriminator's default optimizer is multiplied by.
 
     Args:
-        defaults: from the optimizers' names to floats.
-        learning_rate: of the first of them, a float or a schedule; the others keep their ratio to
-            it. None for the defaults.
+        optimizer: what `compile` was given for it.
+        rate: a positive float; "auto" for the default.
+        default: float.
+
+    Returns:
+        A dict from the name of that optimizer, for `GenerativeModel._compile`.
+
+    Raises:
+        ValueError: for another rate, or one beside an optimizer that is given.
     """
-    if learning_rate is None:
-        return defaults
-    first = next(iter(defaults.values()))
-    return {
-        name: learning_rate if rate == first else _times(learning_rate, rate / first)
-        for name, rate in defaults.items()
-    }
-
-
-def _times(learning_rate, factor):
-    if isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
-        return ScaledSchedule(learning_rate, factor)
-    return learning_rate * factor
-
-
-@keras.saving.register_keras_serializable(package="keras_medgen")
-class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate schedule times a number.
-
-    Args:
-        schedule: a Keras schedule.
-        factor: float.
-    """
-
-    def __init__(self, schedule, factor):
-        super().__init__()
-        self.schedule = schedule
-        self.factor = factor
-
-    def __call__(self, step):
-        """The learning rate of a step."""
-        return self.factor * self.schedule(step)
-
-    def get_config(self):
-        """The arguments."""
-        schedule = keras.saving.serialize_keras_object(self.schedule)
-        return {"schedule": schedule, "factor": self.factor}
-
-    @classmethod
-    def from_config(cls, config):
-        """The schedule of `get_config`."""
-        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["factor"])
+    if rate == "auto":
+        return {"discriminator_optimizer": default}
+    if optimizer != "auto":
+        raise ValueError(
+            "discriminator_rate is for the default optimizer: an optimizer that is given has its "
+            "own learning rate."
+        )
+    if not isinstance(rate, numbers.Real) or not rate > 0:
+        raise ValueError(
+            f"discriminator_rate must be positive. Received: discriminator_rate={rate!r}."
+        )
+    return {"discriminator_optimizer": rate}

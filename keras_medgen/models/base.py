@@ -11,6 +11,7 @@ from keras_medgen.models.batches import (
     with_plain_errors,
 )
 from keras_medgen.models.gradients import apply_gradients, gradient_norm
+from keras_medgen.models.schedules import times
 from keras_medgen.ops import distribution
 from keras_medgen.ops.random import normal, normal_rows
 
@@ -91,6 +92,7 @@ class GenerativeModel(keras.Model):
         learning_rate=None,
         weight_decay=None,
         clip_norm=None,
+        rates=None,
         **kwargs,
     ):
         """Sets every optimizer as the attribute of its name, built; see `keras.Model.compile`.
@@ -101,6 +103,7 @@ class GenerativeModel(keras.Model):
             learning_rate: of the optimizers that are "auto"; a float or a schedule.
             weight_decay: of the same.
             clip_norm: of the same: the largest norm of all gradients together.
+            rates: from the names of optimizers to what their learning rate is multiplied by.
             **kwargs: for `keras.Model.compile`.
         """
         arguments = {
@@ -115,8 +118,14 @@ class GenerativeModel(keras.Model):
                 "given has its own."
             )
         optimizers = {
-            name: self._optimizer(name, given, arguments) for name, given in optimizers.items()
+            name: self._optimizer(name, given, arguments, (rates or {}).get(name, 1))
+            for name, given in optimizers.items()
         }
+        if len({id(optimizer) for optimizer in optimizers.values()}) < len(optimizers):
+            raise ValueError(
+                f"{', '.join(optimizers)} must each be an optimizer of its own: one keeps the "
+                "state of one network's weights."
+            )
         # Keras' own compile makes an optimizer if it gets none, and callbacks read
         # `model.optimizer`: it gets the first of ours.
         super().compile(optimizer=next(iter(optimizers.values())), **kwargs)
@@ -128,9 +137,12 @@ class GenerativeModel(keras.Model):
         self._optimizer_names = list(optimizers)
         self._compile_arguments = {**(own or {}), **kwargs}
 
-    def _optimizer(self, name, given, arguments):
+    def _optimizer(self, name, given, arguments, rate):
         if given == "auto":
-            given = self.default_optimizer(name, **arguments)
+            highest = arguments.get("learning_rate", self.default_learning_rate)
+            given = self.default_optimizer(
+                name, **{**arguments, "learning_rate": times(highest, rate)}
+            )
         optimizer = keras.optimizers.get(given)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if self.dtype_policy.compute_dtype == "float16" and not scaled:
@@ -142,7 +154,7 @@ class GenerativeModel(keras.Model):
 
         Args:
             name: an optimizer's name.
-            learning_rate: a float or a Keras schedule; None for the default.
+            learning_rate: a float or a Keras schedule; None for `default_learning_rate`.
             weight_decay: decoupled from the gradient (Loshchilov and Hutter 2019), or None.
             clip_norm: the largest norm of all gradients together, or None.
         """

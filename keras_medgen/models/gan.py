@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_medgen import losses
 from keras_medgen.layers import DifferentiableAugmentation
-from keras_medgen.models.adversarial import judge, statistics_kept
+from keras_medgen.models.adversarial import discriminator_rates, judge, statistics_kept
 from keras_medgen.models.arguments import check_at_least, check_latent_dim
 from keras_medgen.models.latent_model import LatentModel
 from keras_medgen.networks import convolutional_decoder, convolutional_discriminator
@@ -112,6 +112,7 @@ class GAN(LatentModel):
         r1=0.0,
         critic_steps="auto",
         learning_rate=None,
+        discriminator_rate="auto",
         weight_decay=None,
         clip_norm=None,
         run_eagerly=False,
@@ -133,6 +134,9 @@ class GAN(LatentModel):
             critic_steps: updates of the discriminator for each of the generator. Default: 5 for
                 "wasserstein", else 1.
             learning_rate: of the default optimizers: a float or a Keras schedule.
+            discriminator_rate: learning rate of the discriminator's default optimizer, as a
+                multiple of the generator's (Heusel et al. 2017 found more than 1 stable). Default
+                1.
             weight_decay: of the default optimizers, decoupled from the gradient.
             clip_norm: of the default optimizers: the largest norm of a network's gradients.
             run_eagerly: as in `keras.Model.compile`.
@@ -167,6 +171,7 @@ class GAN(LatentModel):
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             clip_norm=clip_norm,
+            rates=discriminator_rates(discriminator_optimizer, discriminator_rate, default=1),
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,

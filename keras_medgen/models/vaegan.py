@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_medgen.models.adversarial import judge, rates_by_optimizer
+from keras_medgen.models.adversarial import discriminator_rates, judge
 from keras_medgen.models.arguments import check_at_least, check_latent_dim
 from keras_medgen.models.autoencoder import Autoencoder
 from keras_medgen.networks import (
@@ -13,11 +13,8 @@ from keras_medgen.networks import (
 )
 from keras_medgen.ops.ranges import signed, unsigned
 
-LEARNING_RATES = {
-    "encoder_optimizer": 3e-4,
-    "decoder_optimizer": 3e-4,
-    "discriminator_optimizer": 3e-5,
-}
+LEARNING_RATE = 3e-4
+DISCRIMINATOR_RATE = 0.1  # times the learning rate of the other two
 FAKES = {
     "both": ("reconstructions", "samples"),
     "reconstructions": ("reconstructions",),
@@ -48,7 +45,7 @@ class VAEGAN(Autoencoder):
         image_shape: (height, width, channels).
         latent_dim: number of latent dimensions.
         num_classes: None, or the number of classes on which all three networks are conditioned.
-        gamma: weight of the likelihood in the decoder's loss. Default 1e-3.
+        gamma: weight of the likelihood in the decoder's loss. Default 0.1.
         kl_weight: weight of the divergence in the encoder's loss. Default 1.
         adversarial: "saturating", as in the paper, or "non_saturating": the decoder descends
             -log Dis(x~) - log Dis(x_p), whose gradient does not vanish while the discriminator
@@ -83,7 +80,7 @@ class VAEGAN(Autoencoder):
         similarity metric, 2015, Algorithm 1, https://arxiv.org/abs/1512.09300
     """
 
-    default_learning_rate = LEARNING_RATES["encoder_optimizer"]
+    default_learning_rate = LEARNING_RATE
     loss_terms = (
         "reconstruction_loss",
         "kl_loss",
@@ -103,7 +100,7 @@ class VAEGAN(Autoencoder):
         latent_dim=64,
         num_classes=None,
         *,
-        gamma=1e-3,
+        gamma=0.1,
         kl_weight=1.0,
         adversarial="saturating",
         fakes="both",
@@ -156,6 +153,7 @@ class VAEGAN(Autoencoder):
         discriminator_optimizer="auto",
         *,
         learning_rate=None,
+        discriminator_rate="auto",
         weight_decay=None,
         clip_norm=None,
         run_eagerly=False,
@@ -170,13 +168,19 @@ class VAEGAN(Autoencoder):
             decoder_optimizer: the same.
             discriminator_optimizer: the same, but at 3e-5.
             learning_rate: of the default optimizers of encoder and decoder, a float or a Keras
-                schedule; that of the discriminator is a tenth of it.
+                schedule.
+            discriminator_rate: learning rate of the discriminator's default optimizer, as a
+                multiple of the others'. Default 0.1; in short trainings 1 gives better images.
             weight_decay: of the default optimizers, decoupled from the gradient.
             clip_norm: of the default optimizers: the largest norm of a network's gradients.
             run_eagerly: as in `keras.Model.compile`.
             steps_per_execution: as in `keras.Model.compile`.
             jit_compile: as in `keras.Model.compile`.
+
+        Raises:
+            ValueError: for settings of default optimizers beside none of these.
         """
+        rates = discriminator_rates(discriminator_optimizer, discriminator_rate, DISCRIMINATOR_RATE)
         self._compile(
             {
                 "encoder_optimizer": encoder_optimizer,
@@ -186,6 +190,7 @@ class VAEGAN(Autoencoder):
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             clip_norm=clip_norm,
+            rates=rates,
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
@@ -194,7 +199,7 @@ class VAEGAN(Autoencoder):
     def default_optimizer(self, name, learning_rate=None, weight_decay=None, clip_norm=None):
         """RMSprop, as Larsen et al. used; see `compile`."""
         return keras.optimizers.RMSprop(
-            rates_by_optimizer(LEARNING_RATES, learning_rate)[name],
+            learning_rate or self.default_learning_rate,
             weight_decay=weight_decay,
             global_clipnorm=clip_norm,
         )

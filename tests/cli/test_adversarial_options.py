@@ -49,7 +49,8 @@ def test_every_option_reaches_the_model(call, rng, write_npz):
         **{f"{name}_images": images[rows] for name, rows in parts.items()},
         **{f"{name}_labels": labels[rows] for name, rows in parts.items()},
     )
-    common = ("--conditional", "--network", "dcgan", "--spectral-normalization", "--epochs", 1)
+    common = ("--conditional", "--network", "dcgan", "--width", 8, "--epochs", 1)
+    common += ("--spectral-normalization", "--schedule", "constant", "--discriminator-rate", 2)
     options = ("--loss", "wasserstein", "--r1", 0.5, "--critic-steps", 2)
     augmentation = ("--discriminator-augmentation", "translation,cutout")
     arguments = ("--model", "gan", *common, *options, "--gradient-penalty", 3, *augmentation)
@@ -60,6 +61,12 @@ def test_every_option_reaches_the_model(call, rng, write_npz):
     assert model.num_classes == 2
     assert (model.gradient_penalty, model.r1, model.critic_steps) == (3, 0.5, 2)
     assert model.augmentation == ("translation", "cutout")
+    rates = [
+        float(getattr(model, f"{n}_optimizer").learning_rate)
+        for n in ("generator", "discriminator")
+    ]
+    assert rates == pytest.approx([2e-4, 4e-4])
+    assert model.discriminator.layers[1].output.shape[-1] == 8
     kinds = {type(layer) for layer in model.discriminator.layers}
     assert keras.layers.SpectralNormalization in kinds
     assert call("generate", "gan", "--num", 4, "--labels", "1", "--out", "images")[0] == 0
@@ -90,6 +97,9 @@ def test_every_option_reaches_the_model(call, rng, write_npz):
             "needs --network convolutional or dcgan",
         ),
         (("--model", "gan", "--discriminator-augmentation", "blur"), "augmentation must be"),
+        (("--model", "vae", "--discriminator-rate", 2), "--discriminator-rate is for vaegan and"),
+        (("--network", "dense", "--width", 8), "--width needs --network convolutional or dcgan"),
+        (("--width", 9), "--width must be divisible by 8"),
     ],
 )
 def test_options_that_do_not_go_together(call, scans, arguments, message):

@@ -254,8 +254,17 @@ def test_arguments_are_checked(arguments, message):
         ({"r1": -1}, "r1=-1"),
         ({"critic_steps": 0}, "critic_steps=0"),
         ({"gradient_penalty": -1}, "gradient_penalty=-1"),
+        ({"discriminator_rate": 0}, "discriminator_rate=0"),
+        ({"discriminator_rate": "2"}, "discriminator_rate='2'"),
+        ({"discriminator_rate": 2, "discriminator_optimizer": "adam"}, "has its own"),
     ],
 )
 def test_arguments_of_compile_are_checked(arguments, message):
     with pytest.raises(ValueError, match=message):
         small_gan().compile(**arguments)
+
+
+def test_each_network_needs_an_optimizer_of_its_own():
+    adam = keras.optimizers.Adam()
+    with pytest.raises(ValueError, match="discriminator_optimizer must each be an optimizer of"):
+        small_gan().compile(adam, adam)

@@ -297,6 +297,9 @@ class TestModel:
         model.compile(learning_rate=keras.optimizers.schedules.CosineDecay(1e-2, 10))
         rates = [float(getattr(model, f"{n}_optimizer").learning_rate) for n in NETWORKS]
         np.testing.assert_allclose(rates, [1e-2, 1e-2, 1e-3])
+        model.compile(discriminator_rate=2)
+        rates = [float(getattr(model, f"{n}_optimizer").learning_rate) for n in NETWORKS]
+        np.testing.assert_allclose(rates, [3e-4, 3e-4, 6e-4])
 
     def test_fit_prior(self, rng):
         model = small_vaegan()
