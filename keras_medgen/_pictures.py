@@ -70,7 +70,8 @@ def save_curves(path: str | Path, history: dict[str, list[float]]) -> None:
     from matplotlib.figure import Figure  # slow to import
 
     terms = [name for name in history if not name.startswith("val_") and name != OF_IMAGES]
-    terms = [name for name in terms if any(history[name])]  # a penalty of weight 0 shows nothing
+    if not any(history.get("penalty", [])):  # of weight 0
+        terms = [name for name in terms if name != "penalty"]
     terms.sort(key=lambda name: name != "loss")  # the total first, the others as they came
     columns = min(4, len(terms))
     rows = -(-len(terms) // columns)

@@ -85,10 +85,15 @@ def _gan(settings, images):
     return models.GAN(
         images.image_shape,
         **_common(settings, images),
-        augmentation=tuple(name for name in settings.discriminator_augmentation.split(",") if name),
+        augmentation=_augmentation(settings),
         generator=_network(settings, images, kind, 2 * settings.seed, **tanh),
         discriminator=_discriminator(settings, images, 2 * settings.seed + 1),
     )
+
+
+def _augmentation(settings):
+    names = [name.strip() for name in settings.discriminator_augmentation.split(",")]
+    return tuple(name for name in names if name)
 
 
 def _common(settings, images):

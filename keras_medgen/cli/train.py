@@ -132,8 +132,8 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Channels of the networks' finest stage: less is faster. Default: 32 for "
-            "convolutional, 64 for dcgan; the others have theirs.",
+            help="convolutional, dcgan: channels of the finest stage; less is faster. Default: 32 "
+            "for convolutional, 64 for dcgan.",
         ),
     ] = None,
     conditional: Annotated[
@@ -150,8 +150,8 @@ def train(
         float | None,
         typer.Option(
             min=0,
-            help="More: better samples. Less: sharper reconstructions. Default: 5, and 1 for the "
-            "reconstructions mse, mae and bernoulli.",
+            help="More: better samples. Less: sharper reconstructions. Default: 5, and 1 for "
+            "vaegan and the reconstructions mse, mae and bernoulli.",
         ),
     ] = None,
     kl_schedule: Annotated[
@@ -209,7 +209,7 @@ def train(
         str,
         typer.Option(
             help="gan: changes to all that the discriminator sees, for small sets: "
-            "brightness,saturation,contrast,translation,cutout."
+            "brightness,saturation (of colour images),contrast,translation,cutout."
         ),
     ] = DEFAULTS.discriminator_augmentation,
     dropout: Annotated[
@@ -248,7 +248,7 @@ def train(
         float | None, typer.Option(min=0, help="Decoupled from the gradient, as in AdamW.")
     ] = None,
     clip_norm: Annotated[
-        float | None, typer.Option(min=1e-8, help="Largest norm of all gradients together.")
+        float | None, typer.Option(min=1e-8, help="Largest norm of a network's gradients.")
     ] = None,
     mixed_precision: Annotated[
         MixedPrecision,

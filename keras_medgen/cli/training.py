@@ -26,8 +26,10 @@ from keras_medgen.data.records import is_prepared
 
 SAMPLES = 64
 RECONSTRUCTIONS = 32
+GAUGED = 64  # images, and as many samples, of which the gauge of mode collapse takes the similarity
 KL_WARM_UP = 0.25  # of the epochs
-WEIGHTS = ("kl_weight", "gamma", "gradient_penalty", "r1")  # whose defaults the models choose
+# Whose defaults the models choose.
+CHOSEN = ("kl_weight", "gamma", "gradient_penalty", "r1", "critic_steps")
 
 
 def run_training(
@@ -117,7 +119,7 @@ def run_training(
             "train_seconds": round(seconds, 1),
             "resumed_from_epoch": done or None,
             "parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
-            **{name: getattr(model, name) for name in WEIGHTS if hasattr(model, name)},
+            **{name: getattr(model, name) for name in CHOSEN if hasattr(model, name)},
             "versions": runs.versions(),
             "machine": {
                 "processor": platform.processor() or platform.machine(),
@@ -179,7 +181,7 @@ def _fit(model, images, settings, run, checkpoint, done) -> dict[str, list[float
     divergence = callbacks.StopAtNaN(verbose=False)
     watchers = [
         *_kl_schedule(settings),
-        *([callbacks.CollapseGauge(seed=settings.seed)] if settings.model != "vae" else []),
+        *([_gauge(images, settings.seed)] if settings.model != "vae" else []),
         keras.callbacks.CSVLogger(history, append=done > 0),
         callbacks.LossCurves(run.path / runs.LOSS, csv=history),
         callbacks.SampleGrid(run.path / runs.PROGRESS, epochs=shown, seed=settings.seed),
@@ -202,6 +204,13 @@ def _fit(model, images, settings, run, checkpoint, done) -> dict[str, list[float
         raise ValueError(f"{divergence.message} Try a smaller --learning-rate, or --clip-norm 1.")
     run.write_json(runs.RUN, {**run.record, "trained": True})  # the clock shall not start anew
     return callbacks.read_history(history)
+
+
+def _gauge(images, seed) -> callbacks.CollapseGauge:
+    # From all of the validation images: the first of a folder are all of one class.
+    real = images.arrays("val")["images"]
+    places = np.linspace(0, len(real) - 1, min(GAUGED, len(real))).astype(int)
+    return callbacks.CollapseGauge(real[places], seed=seed)
 
 
 def _kl_schedule(settings) -> list[keras.callbacks.Callback]:

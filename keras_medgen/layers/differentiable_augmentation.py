@@ -62,7 +62,7 @@ class DifferentiableAugmentation(keras.layers.Layer):
         """Checks the shapes; there are no weights."""
         if "saturation" in self.augmentation and images_shape[-1] != 3:
             raise ValueError(
-                f"saturation needs images with 3 channels. Received: shape={images_shape}."
+                f"the augmentation saturation needs 3 channels. Received: shape={images_shape}."
             )
         if uniform_shape[-1] != self.num_uniform:
             raise ValueError(

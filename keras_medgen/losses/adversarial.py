@@ -16,7 +16,8 @@ class AdversarialLoss:
     Attributes:
         gradient_penalty: weight of `keras_medgen.ops.penalties.gradient_penalty` by default.
         critic_steps: updates of the discriminator for each of the generator by default.
-        boundary: the logit above which the discriminator takes an image for real.
+        boundary: the logit above which the discriminator takes an image for real. None where
+            logits have no zero of their own: the middle between the means of both kinds.
     """
 
     gradient_penalty = 0.0
@@ -30,6 +31,19 @@ class AdversarialLoss:
     def generator_loss(self, real_logits, fake_logits):
         """The generator's loss."""
         raise NotImplementedError
+
+    def correct(self, real_logits, fake_logits):
+        """Whether the discriminator is right about each image, by `boundary`.
+
+        Returns:
+            Two tensors float32 (batch,) of 0 and 1: of the real images, and of the fake ones.
+        """
+        boundary = self.boundary
+        if boundary is None:
+            means = map(distribution.global_mean, (real_logits, fake_logits))
+            boundary = 0.5 * tf.add_n(list(means))
+        right = real_logits > boundary, fake_logits < boundary
+        return tuple(tf.cast(each, tf.float32) for each in right)
 
     def get_config(self):
         """The arguments, of which there are none."""
@@ -126,6 +140,7 @@ class Wasserstein(AdversarialLoss):
 
     gradient_penalty = 10.0
     critic_steps = 5
+    boundary = None
 
     def discriminator_loss(self, real_logits, fake_logits):
         """Fake minus real, of the logits."""
@@ -147,6 +162,8 @@ class Relativistic(AdversarialLoss):
         Jolicoeur-Martineau, The relativistic discriminator: a key element missing from standard
         GAN, 2019, https://arxiv.org/abs/1807.00734
     """
+
+    boundary = None
 
     def discriminator_loss(self, real_logits, fake_logits):
         """-log D(real above the mean fake) - log(1 - D(fake above the mean real))."""

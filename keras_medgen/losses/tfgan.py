@@ -4,7 +4,12 @@ import keras
 import tensorflow as tf
 
 from keras_medgen.losses._tfgan_import import import_tfgan
-from keras_medgen.losses.adversarial import AdversarialLoss, Wasserstein
+from keras_medgen.losses.adversarial import (
+    AdversarialLoss,
+    LeastSquares,
+    Relativistic,
+    Wasserstein,
+)
 
 # From our names to TF-GAN's, to which it adds _generator_loss and _discriminator_loss.
 TFGAN_LOSSES = {
@@ -36,9 +41,15 @@ class TFGANLoss(AdversarialLoss):
                 f"name must be one of {', '.join(TFGAN_LOSSES)}. Received: name={name!r}."
             )
         self.name = name
-        if name == "wasserstein":
-            self.gradient_penalty = Wasserstein.gradient_penalty
-            self.critic_steps = Wasserstein.critic_steps
+        # What goes with a loss goes with it by whichever functions.
+        ours = {
+            "least_squares": LeastSquares,
+            "wasserstein": Wasserstein,
+            "relativistic": Relativistic,
+        }.get(name, AdversarialLoss)
+        self.gradient_penalty = ours.gradient_penalty
+        self.critic_steps = ours.critic_steps
+        self.boundary = ours.boundary
 
     def discriminator_loss(self, real_logits, fake_logits):
         """TF-GAN's discriminator loss, without its label smoothing."""

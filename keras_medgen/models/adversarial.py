@@ -1,6 +1,7 @@
 """What the models with a discriminator share."""
 
 import contextlib
+import math
 import numbers
 
 import keras
@@ -56,29 +57,68 @@ def statistics_kept(network):
         variable.assign(value)
 
 
-def discriminator_rates(optimizer, rate, default):
-    """What the learning rate of the discriminator's default optimizer is multiplied by.
+def discriminator_learning_rate(optimizer, learning_rate, rate, is_given, updates=1):
+    """The learning rate of a discriminator's default optimizer.
 
     Args:
         optimizer: what `compile` was given for it.
-        rate: a positive float; "auto" for the default.
-        default: float.
+        learning_rate: of the other networks: a float, a Keras schedule, or a function.
+        rate: what it is multiplied by.
+        is_given: whether the user said so.
+        updates: of the discriminator for each of the others. A schedule is theirs: it goes by
+            their steps.
 
     Returns:
-        A dict from the name of that optimizer, for `GenerativeModel._compile`.
+        A float, a schedule or a function.
 
     Raises:
-        ValueError: for another rate, or one beside an optimizer that is given.
+        ValueError: for a rate that is not positive, or one beside an optimizer that is given.
     """
-    if rate == "auto":
-        return {"discriminator_optimizer": default}
-    if optimizer != "auto":
+    if is_given and optimizer != "auto":
         raise ValueError(
-            "discriminator_rate is for the default optimizer: an optimizer that is given has its "
-            "own learning rate."
+            "discriminator_rate is for the default optimizer of the discriminator. Received: "
+            f"discriminator_rate={rate}, discriminator_optimizer={optimizer!r}."
         )
-    if not isinstance(rate, numbers.Real) or not rate > 0:
+    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 < rate < math.inf:
         raise ValueError(
             f"discriminator_rate must be positive. Received: discriminator_rate={rate!r}."
         )
-    return {"discriminator_optimizer": rate}
+    if rate == updates == 1:
+        return learning_rate
+    if isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        return ScaledSchedule(learning_rate, rate, updates)
+    if callable(learning_rate):
+        return lambda: rate * learning_rate()
+    return rate * learning_rate
+
+
+@keras.saving.register_keras_serializable(package="keras_medgen")
+class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate schedule times a number, for an optimizer that takes several steps for one.
+
+    Args:
+        schedule: a Keras schedule.
+        factor: float, by which it is multiplied.
+        updates: steps of the optimizer to one of the schedule. Default 1.
+    """
+
+    def __init__(self, schedule, factor, updates=1):
+        super().__init__()
+        self.schedule = schedule
+        self.factor = factor
+        self.updates = updates
+
+    def __call__(self, step):
+        """The learning rate of a step."""
+        return self.factor * self.schedule(step // self.updates)
+
+    def get_config(self):
+        """The arguments."""
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "factor": self.factor, "updates": self.updates}
+
+    @classmethod
+    def from_config(cls, config):
+        """The schedule of `get_config`."""
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(schedule, config["factor"], config["updates"])

@@ -11,7 +11,6 @@ from keras_medgen.models.batches import (
     with_plain_errors,
 )
 from keras_medgen.models.gradients import apply_gradients, gradient_norm
-from keras_medgen.models.schedules import times
 from keras_medgen.ops import distribution
 from keras_medgen.ops.random import normal, normal_rows
 
@@ -22,8 +21,9 @@ INFERENCE_BATCH = 256
 class GenerativeModel(keras.Model):
     """Base of the trainable models.
 
-    A subclass names its `loss_terms`, says in `networks` which sub-networks each optimizer moves,
-    states their losses in `compute_losses`, and makes images of noise in `images_from_noise`.
+    A subclass names its `loss_terms` and its `default_learning_rate`, says in `networks` which
+    sub-networks each optimizer moves, states their losses in `compute_losses`, and makes images of
+    noise in `images_from_noise`.
 
     Args:
         image_shape: (height, width, channels).
@@ -31,6 +31,7 @@ class GenerativeModel(keras.Model):
         seed: of the training noise. The initial weights have their seeds from the subclass.
     """
 
+    default_learning_rate = 1e-3
     loss_terms = ("loss",)
     training_terms = ()  # what is logged of training steps alone
 
@@ -45,6 +46,7 @@ class GenerativeModel(keras.Model):
         self.seed = seed
         names = (*self.loss_terms, *self.training_terms)
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        self._steps_logged = keras.metrics.Sum(name="steps_logged")  # of training, in this epoch
         self._functions = {}
         self._example_source = None
         self.built = True  # the sub-networks are, from construction
@@ -92,7 +94,7 @@ class GenerativeModel(keras.Model):
         learning_rate=None,
         weight_decay=None,
         clip_norm=None,
-        rates=None,
+        learning_rates=None,
         **kwargs,
     ):
         """Sets every optimizer as the attribute of its name, built; see `keras.Model.compile`.
@@ -103,7 +105,7 @@ class GenerativeModel(keras.Model):
             learning_rate: of the optimizers that are "auto"; a float or a schedule.
             weight_decay: of the same.
             clip_norm: of the same: the largest norm of all gradients together.
-            rates: from the names of optimizers to what their learning rate is multiplied by.
+            learning_rates: from the names of the optimizers that have another, to theirs.
             **kwargs: for `keras.Model.compile`.
         """
         arguments = {
@@ -117,14 +119,16 @@ class GenerativeModel(keras.Model):
                 f"{', '.join(arguments)} are for the default optimizer: an optimizer that is "
                 "given has its own."
             )
+        arguments.setdefault("learning_rate", self.default_learning_rate)
+        differing = {name: {"learning_rate": rate} for name, rate in (learning_rates or {}).items()}
         optimizers = {
-            name: self._optimizer(name, given, arguments, (rates or {}).get(name, 1))
+            name: self._optimizer(name, given, {**arguments, **differing.get(name, {})})
             for name, given in optimizers.items()
         }
         if len({id(optimizer) for optimizer in optimizers.values()}) < len(optimizers):
             raise ValueError(
-                f"{', '.join(optimizers)} must each be an optimizer of its own: one keeps the "
-                "state of one network's weights."
+                f"{', '.join(optimizers)} must each be an optimizer of its own. Received: one "
+                "object for several."
             )
         # Keras' own compile makes an optimizer if it gets none, and callbacks read
         # `model.optimizer`: it gets the first of ours.
@@ -137,24 +141,21 @@ class GenerativeModel(keras.Model):
         self._optimizer_names = list(optimizers)
         self._compile_arguments = {**(own or {}), **kwargs}
 
-    def _optimizer(self, name, given, arguments, rate):
+    def _optimizer(self, name, given, arguments):
         if given == "auto":
-            highest = arguments.get("learning_rate", self.default_learning_rate)
-            given = self.default_optimizer(
-                name, **{**arguments, "learning_rate": times(highest, rate)}
-            )
+            given = self.default_optimizer(name, **arguments)
         optimizer = keras.optimizers.get(given)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if self.dtype_policy.compute_dtype == "float16" and not scaled:
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         return optimizer
 
-    def default_optimizer(self, name, learning_rate=None, weight_decay=None, clip_norm=None):
+    def default_optimizer(self, name, learning_rate, weight_decay=None, clip_norm=None):
         """The optimizer that "auto" stands for under that name.
 
         Args:
             name: an optimizer's name.
-            learning_rate: a float or a Keras schedule; None for `default_learning_rate`.
+            learning_rate: a float or a Keras schedule.
             weight_decay: decoupled from the gradient (Loshchilov and Hutter 2019), or None.
             clip_norm: the largest norm of all gradients together, or None.
         """
@@ -259,20 +260,20 @@ class GenerativeModel(keras.Model):
             self._trackers[name].update_state(*pair)
             # Of shape (1,): under several workers Keras reduces logs along their first axis.
             logs[name] = tf.reshape(self._trackers[name].result(), (1,))
+        if set(self.training_terms) & set(terms):
+            self._steps_logged.update_state(1.0)
         return logs
 
     @property
     def metrics(self):
         """A mean for each of `loss_terms` and `training_terms`, reset at each epoch."""
-        return list(self._trackers.values())
+        return [*self._trackers.values(), self._steps_logged]
 
     def get_metrics_result(self):
         """The means of this epoch: of `training_terms` only where there was training."""
-        return {
-            name: tracker.result()
-            for name, tracker in self._trackers.items()
-            if name in self.loss_terms or tracker.count > 0
-        }
+        is_training = self._steps_logged.result() > 0
+        names = self._trackers if is_training else self.loss_terms
+        return {name: self._trackers[name].result() for name in names}
 
     def noise(self, shape, training, stream=0):
         """Standard normal noise: new at each training step and replica, repeated by the seed.
@@ -360,7 +361,7 @@ class GenerativeModel(keras.Model):
         """
         source = self._example_source
         if isinstance(source, tf.data.Dataset):
-            batch = self.unpack_batch(next(iter(source.take(1))))
+            batch = self.unpack_batch(next(iter(source.unbatch().batch(num))))
         elif isinstance(source, (tuple, list)) and source[0] is not None:
             batch = self.unpack_batch(tuple(part[:num] for part in source[:2] if part is not None))
         else:

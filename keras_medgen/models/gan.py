@@ -1,13 +1,18 @@
 """The generative adversarial network."""
 
 import numbers
+import warnings
 
 import keras
 import tensorflow as tf
 
 from keras_medgen import losses
 from keras_medgen.layers import DifferentiableAugmentation
-from keras_medgen.models.adversarial import discriminator_rates, judge, statistics_kept
+from keras_medgen.models.adversarial import (
+    discriminator_learning_rate,
+    judge,
+    statistics_kept,
+)
 from keras_medgen.models.arguments import check_at_least, check_latent_dim
 from keras_medgen.models.latent_model import LatentModel
 from keras_medgen.networks import convolutional_decoder, convolutional_discriminator
@@ -83,6 +88,7 @@ class GAN(LatentModel):
             raise ValueError(f"ema_decay must lie in [0, 1). Received: ema_decay={ema_decay}.")
         check_latent_dim(latent_dim)
         augment = DifferentiableAugmentation(augmentation)
+        augment.build((None, *image_shape), (None, augment.num_uniform))  # checks the channels
         super().__init__(image_shape, latent_dim, num_classes, seed, **kwargs)
         labels = {"num_classes": num_classes}
         self.generator = generator or convolutional_decoder(
@@ -131,12 +137,12 @@ class GAN(LatentModel):
                 "wasserstein", else 0.
             r1: weight of Mescheder et al.'s penalty, half the squared norm of the gradient at real
                 images. Default 0.
-            critic_steps: updates of the discriminator for each of the generator. Default: 5 for
-                "wasserstein", else 1.
+            critic_steps: updates of the discriminator for each of the generator, all on one batch
+                of images, each against new samples. Default: 5 for "wasserstein", else 1.
             learning_rate: of the default optimizers: a float or a Keras schedule.
             discriminator_rate: learning rate of the discriminator's default optimizer, as a
-                multiple of the generator's (Heusel et al. 2017 found more than 1 stable). Default
-                1.
+                multiple of `learning_rate`. Default 1. Two rates: Heusel et al. 2017,
+                https://arxiv.org/abs/1706.08500.
             weight_decay: of the default optimizers, decoupled from the gradient.
             clip_norm: of the default optimizers: the largest norm of a network's gradients.
             run_eagerly: as in `keras.Model.compile`.
@@ -146,24 +152,30 @@ class GAN(LatentModel):
         Raises:
             ValueError: for arguments outside of their range.
         """
-        self.adversarial_loss = losses.get_adversarial(loss)
+        adversarial_loss = losses.get_adversarial(loss)
         if gradient_penalty == "auto":
-            gradient_penalty = self.adversarial_loss.gradient_penalty
+            gradient_penalty = adversarial_loss.gradient_penalty
         if critic_steps == "auto":
-            critic_steps = self.adversarial_loss.critic_steps
+            critic_steps = adversarial_loss.critic_steps
         check_at_least(0, gradient_penalty=gradient_penalty)
         check_at_least(0, r1=r1)
         check_at_least(1, numbers.Integral, critic_steps=critic_steps)
-        self.gradient_penalty = gradient_penalty
-        self.r1 = r1
-        self.critic_steps = critic_steps
+        discriminators = discriminator_learning_rate(
+            discriminator_optimizer,
+            self.default_learning_rate if learning_rate is None else learning_rate,
+            1 if discriminator_rate == "auto" else discriminator_rate,
+            is_given=discriminator_rate != "auto",
+            updates=critic_steps,
+        )
+        if gradient_penalty or r1:
+            self._warn_of_batch_statistics()
         self._compile(
             {
                 "generator_optimizer": generator_optimizer,
                 "discriminator_optimizer": discriminator_optimizer,
             },
             own={
-                "loss": keras.saving.serialize_keras_object(self.adversarial_loss),
+                "loss": keras.saving.serialize_keras_object(adversarial_loss),
                 "gradient_penalty": gradient_penalty,
                 "r1": r1,
                 "critic_steps": critic_steps,
@@ -171,16 +183,30 @@ class GAN(LatentModel):
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             clip_norm=clip_norm,
-            rates=discriminator_rates(discriminator_optimizer, discriminator_rate, default=1),
+            learning_rates={"discriminator_optimizer": discriminators},
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
         )
+        self.adversarial_loss = adversarial_loss
+        self.gradient_penalty = gradient_penalty
+        self.r1 = r1
+        self.critic_steps = critic_steps
 
-    def default_optimizer(self, name, learning_rate=None, weight_decay=None, clip_norm=None):
+    def _warn_of_batch_statistics(self):
+        kinds = keras.layers.BatchNormalization
+        if any(isinstance(layer, kinds) for layer in self.discriminator.layers):
+            warnings.warn(
+                "a gradient penalty is for a discriminator that judges each image by itself, and "
+                "this one has batch normalization: take spectral normalization, or the residual "
+                "networks.",
+                stacklevel=3,
+            )
+
+    def default_optimizer(self, name, learning_rate, weight_decay=None, clip_norm=None):
         """Adam with little momentum, which adversarial training needs (Radford et al. 2016)."""
         return keras.optimizers.Adam(
-            learning_rate or self.default_learning_rate,
+            learning_rate,
             beta_1=0.5,
             beta_2=0.99,
             weight_decay=weight_decay,
@@ -215,9 +241,10 @@ class GAN(LatentModel):
     def train_step(self, data):
         """`critic_steps` updates of the discriminator, the last of them with the generator's.
 
-        Algorithm 1 of Goodfellow et al., but for one thing: the generator learns from the same
-        samples and verdicts as the discriminator in its last update, so that each network is run
-        once on each of its inputs.
+        Algorithm 1 of Goodfellow et al. (of Gulrajani et al. with their penalty), but for two
+        things. All updates are on the same batch of images. And the generator learns from the
+        samples and verdicts of the discriminator's last update, from its weights before that
+        update, so that each network is run once on each of its inputs.
         """
         batch = self.unpack_batch(data)
         for number in range(self.critic_steps - 1):
@@ -301,11 +328,12 @@ class GAN(LatentModel):
         return penalty
 
     def _terms(self, real, fake):
+        real_accuracy, fake_accuracy = self.adversarial_loss.correct(real, fake)
         return {
             "generator_loss": self.adversarial_loss.generator_loss(real, fake),
             "discriminator_loss": self.adversarial_loss.discriminator_loss(real, fake),
-            "real_accuracy": tf.cast(real > self.adversarial_loss.boundary, tf.float32),
-            "fake_accuracy": tf.cast(fake < self.adversarial_loss.boundary, tf.float32),
+            "real_accuracy": real_accuracy,
+            "fake_accuracy": fake_accuracy,
         }
 
     def _scaled(self, name, loss, networks):

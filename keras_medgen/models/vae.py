@@ -177,7 +177,7 @@ class VAE(Autoencoder):
             jit_compile=jit_compile,
         )
 
-    def default_optimizer(self, name, learning_rate=None, weight_decay=None, clip_norm=None):
+    def default_optimizer(self, name, learning_rate, weight_decay=None, clip_norm=None):
         """Adam that forgets early gradients within tens of steps.
 
         While the decoder learns the mean image, gradients are far larger than later. With Adam's
@@ -185,7 +185,7 @@ class VAE(Autoencoder):
         KL term to silence the latents of images that differ little, such as fundus patches.
         """
         return keras.optimizers.Adam(
-            learning_rate or self.default_learning_rate,
+            learning_rate,
             beta_2=0.95,
             weight_decay=weight_decay,
             global_clipnorm=clip_norm,

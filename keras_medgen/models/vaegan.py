@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_medgen.models.adversarial import discriminator_rates, judge
+from keras_medgen.models.adversarial import discriminator_learning_rate, judge
 from keras_medgen.models.arguments import check_at_least, check_latent_dim
 from keras_medgen.models.autoencoder import Autoencoder
 from keras_medgen.networks import (
@@ -13,7 +13,6 @@ from keras_medgen.networks import (
 )
 from keras_medgen.ops.ranges import signed, unsigned
 
-LEARNING_RATE = 3e-4
 DISCRIMINATOR_RATE = 0.1  # times the learning rate of the other two
 FAKES = {
     "both": ("reconstructions", "samples"),
@@ -80,7 +79,7 @@ class VAEGAN(Autoencoder):
         similarity metric, 2015, Algorithm 1, https://arxiv.org/abs/1512.09300
     """
 
-    default_learning_rate = LEARNING_RATE
+    default_learning_rate = 3e-4
     loss_terms = (
         "reconstruction_loss",
         "kl_loss",
@@ -166,11 +165,12 @@ class VAEGAN(Autoencoder):
             encoder_optimizer: a Keras optimizer, or the name of one. Default:
                 `default_optimizer`, RMSprop at 3e-4.
             decoder_optimizer: the same.
-            discriminator_optimizer: the same, but at 3e-5.
+            discriminator_optimizer: the same; its default is at 3e-5.
             learning_rate: of the default optimizers of encoder and decoder, a float or a Keras
                 schedule.
             discriminator_rate: learning rate of the discriminator's default optimizer, as a
-                multiple of the others'. Default 0.1; in short trainings 1 gives better images.
+                multiple of `learning_rate`. Default 0.1; in trainings of minutes 1 gives better
+                images (docs/results.md).
             weight_decay: of the default optimizers, decoupled from the gradient.
             clip_norm: of the default optimizers: the largest norm of a network's gradients.
             run_eagerly: as in `keras.Model.compile`.
@@ -178,9 +178,15 @@ class VAEGAN(Autoencoder):
             jit_compile: as in `keras.Model.compile`.
 
         Raises:
-            ValueError: for settings of default optimizers beside none of these.
+            ValueError: for an argument of default optimizers where there is none, a
+                `discriminator_rate` that is not positive, or one optimizer for two networks.
         """
-        rates = discriminator_rates(discriminator_optimizer, discriminator_rate, DISCRIMINATOR_RATE)
+        discriminators = discriminator_learning_rate(
+            discriminator_optimizer,
+            self.default_learning_rate if learning_rate is None else learning_rate,
+            DISCRIMINATOR_RATE if discriminator_rate == "auto" else discriminator_rate,
+            is_given=discriminator_rate != "auto",
+        )
         self._compile(
             {
                 "encoder_optimizer": encoder_optimizer,
@@ -190,16 +196,16 @@ class VAEGAN(Autoencoder):
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             clip_norm=clip_norm,
-            rates=rates,
+            learning_rates={"discriminator_optimizer": discriminators},
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
         )
 
-    def default_optimizer(self, name, learning_rate=None, weight_decay=None, clip_norm=None):
+    def default_optimizer(self, name, learning_rate, weight_decay=None, clip_norm=None):
         """RMSprop, as Larsen et al. used; see `compile`."""
         return keras.optimizers.RMSprop(
-            learning_rate or self.default_learning_rate,
+            learning_rate,
             weight_decay=weight_decay,
             global_clipnorm=clip_norm,
         )
@@ -265,9 +271,7 @@ class VAEGAN(Autoencoder):
             adversarial_objective = discriminator_scale * self._objective(
                 adversarial, [self.discriminator]
             )
-            decoder_objective = discriminator_scale * self._objective(
-                self._decoder_loss(verdicts), []
-            )
+            decoder_objective = decoder_scale * self._objective(self._decoder_loss(verdicts), [])
 
         # Through the discriminator: what it learns, and what it says of the images made.
         names = FAKES[self.fakes]
@@ -279,16 +283,13 @@ class VAEGAN(Autoencoder):
         by_image = discriminator_gradients[len(variables) :]
         discriminator_gradients = discriminator_gradients[: len(variables)]
         if self.adversarial == "saturating":
-            by_image = [-gradient for gradient in by_image]
+            by_image = [-gradient * (decoder_scale / discriminator_scale) for gradient in by_image]
         else:
             by_image = discriminating.gradient(decoder_objective, images_made)
         by_similarity = discriminating.gradient(likelihood_objective, made["reconstructions"])
 
         # Through the decoder: gamma L_llike - L_GAN to its weights, L_llike to the latents.
-        upstream = {
-            name: gradient * (decoder_scale / discriminator_scale)
-            for name, gradient in zip(names, by_image, strict=True)
-        }
+        upstream = dict(zip(names, by_image, strict=True))
         weighted = by_similarity * (self.gamma * decoder_scale / encoder_scale)
         upstream["reconstructions"] = upstream.get("reconstructions", 0.0) + weighted
         decoder_gradients = decoding.gradient(

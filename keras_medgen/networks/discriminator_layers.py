@@ -10,8 +10,10 @@ class DiscriminatorLayers(SeededLayers):
 
     Args:
         seed: int, as for `SeededLayers`. Dropout has the last but one of its thousand.
-        spectral_normalization: whether each kernel is divided by its largest singular value in
-            each call with `training=True`, that of the labels too. Default False.
+        spectral_normalization: whether each kernel is divided by its largest singular value,
+            that of the labels too. Default False. Keras' layer does so by changing the kernel in
+            each call with `training=True`, after one power iteration: until these have settled,
+            the passes of one step see different kernels, and no gradient flows through the norm.
         dropout: rate of `dropped_out`, from 0 to below 1. Default 0.
 
     Raises:

@@ -67,6 +67,8 @@ def test_every_option_reaches_the_model(call, rng, write_npz):
     ]
     assert rates == pytest.approx([2e-4, 4e-4])
     assert model.discriminator.layers[1].output.shape[-1] == 8
+    kernels = [v.shape for v in model.generator.trainable_variables if len(v.shape) == 4]
+    assert kernels[-1][-2:] == (1, 8)  # a transposed convolution's: to one channel, from eight
     kinds = {type(layer) for layer in model.discriminator.layers}
     assert keras.layers.SpectralNormalization in kinds
     assert call("generate", "gan", "--num", 4, "--labels", "1", "--out", "images")[0] == 0

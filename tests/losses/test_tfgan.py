@@ -49,6 +49,7 @@ def test_comes_back_from_its_config(name):
     ours = get_adversarial(OURS.get(name, name))
     assert again.gradient_penalty == ours.gradient_penalty
     assert again.critic_steps == ours.critic_steps
+    assert again.boundary == ours.boundary
 
 
 def test_a_name_that_it_has_not():

@@ -30,12 +30,18 @@ def images(rng):
 
 
 class TestSteps:
+    @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
     @pytest.mark.parametrize("loss", LOSSES)
-    def test_each_network_moves_as_if_it_moved_alone(self, images, loss):
+    def test_each_network_moves_as_if_it_moved_alone(self, images, loss, policy):
+        keras.config.set_dtype_policy(policy)
+
         def moved(rates):
             model = small_gan()
             optimizers = (keras.optimizers.SGD(rate) for rate in rates)
             model.compile(*optimizers, loss=loss, critic_steps=1, r1=0.5, gradient_penalty=1.0)
+            if policy == "mixed_float16":  # a scale at which the first step does not overflow
+                for network in ("generator", "discriminator"):
+                    getattr(model, f"{network}_optimizer").dynamic_scale.assign(16.0)
             before = weights(model.generator), weights(model.discriminator)
             model.train_step({"images": images})
             after = weights(model.generator), weights(model.discriminator)
@@ -73,21 +79,18 @@ class TestSteps:
             np.testing.assert_allclose(old - new, gradient, rtol=1e-3, atol=1e-6)
 
     def test_critic_steps(self, images):
-        counts = {}
         for steps in (1, 3):
             model = small_gan(generator=kmg.networks.dcgan_generator(SHAPE, 4, width=8))
             model.compile(loss="wasserstein", critic_steps=steps)
             model.fit(images, batch_size=6, verbose=0)
             assert model.generator_optimizer.iterations == 2
             assert model.discriminator_optimizer.iterations == 2 * steps
-            # Batch statistics of the generator are those of its own steps.
-            moving = [v for v in model.generator.non_trainable_variables if "moving" in v.path]
-            counts[steps] = np.asarray(moving[0])
-        assert moving
+        # Batch statistics of the generator are those of its own steps.
         model = small_gan(generator=kmg.networks.dcgan_generator(SHAPE, 4, width=8))
         model.compile(
             keras.optimizers.SGD(0.0), keras.optimizers.SGD(0.0), "wasserstein", critic_steps=4
         )
+        assert model.generator.non_trainable_variables
         copy = kmg.networks.dcgan_generator(SHAPE, 4, width=8)
         copy(model.noise((12, 4), True, stream=4 * 3), training=True)
         model.fit(images, batch_size=12, verbose=0)
@@ -95,6 +98,45 @@ class TestSteps:
             model.generator.non_trainable_variables, copy.non_trainable_variables, strict=True
         ):
             np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+    def test_a_schedule_goes_by_the_generators_steps(self, images):
+        model = small_gan()
+        schedule = keras.optimizers.schedules.PolynomialDecay(1e-3, 4, 0.0)
+        model.compile(loss="wasserstein", learning_rate=schedule, discriminator_rate=2)
+        model.fit(images, batch_size=4, verbose=0)
+        rates = [model.generator_optimizer.learning_rate, model.discriminator_optimizer]
+        rates[1] = rates[1].learning_rate
+        np.testing.assert_allclose([float(rate) for rate in rates], [2.5e-4, 5e-4], rtol=1e-5)
+        assert model.discriminator_optimizer.iterations == 15
+
+    def test_a_learning_rate_of_zero(self):
+        model = small_gan()
+        model.compile(learning_rate=0.0)
+        assert float(model.generator_optimizer.learning_rate) == 0
+        assert float(model.discriminator_optimizer.learning_rate) == 0
+
+    def test_an_epoch_without_a_finite_step_has_the_same_logs(self, images):
+        keras.config.set_dtype_policy("mixed_float16")
+        model = small_gan()
+        model.compile()
+        finite = model.fit(images, batch_size=6, verbose=0).history
+        model.generator_optimizer.dynamic_scale.assign(1e38)
+        history = model.fit(images, batch_size=12, verbose=0).history
+        assert history.keys() == finite.keys()
+        assert all(isinstance(values[0], float) for values in history.values())
+
+    def test_a_penalty_beside_batch_normalisation_is_warned_of(self):
+        model = small_gan(discriminator=kmg.networks.larsen_discriminator(SHAPE))
+        model.compile()
+        with pytest.warns(UserWarning, match="has batch normalization"):
+            model.compile(r1=1.0)
+
+    def test_a_compile_that_fails_changes_nothing(self):
+        model = small_gan()
+        model.compile(loss="wasserstein")
+        with pytest.raises(ValueError, match="discriminator_rate=0"):
+            model.compile(loss="hinge", r1=3.0, discriminator_rate=0)
+        assert (model.r1, model.critic_steps) == (0, 5)
 
     def test_defaults_of_the_losses(self):
         model = small_gan()
@@ -127,6 +169,22 @@ class TestSteps:
         fake = np.ravel(model.discriminator(fakes)) < boundary
         assert measured["real_accuracy"] == pytest.approx(real.mean())
         assert measured["fake_accuracy"] == pytest.approx(fake.mean())
+
+    @pytest.mark.parametrize("loss", ["wasserstein", "relativistic"])
+    def test_accuracies_where_logits_have_no_zero(self, images, loss):
+        measured = []
+        for offset in (0.0, 5.0):
+            model = small_gan()
+            model.discriminator.layers[-1].bias.assign([offset])
+            model.compile(loss=loss)
+            logs = model.evaluate(images, batch_size=12, verbose=0, return_dict=True)
+            measured.append([logs["real_accuracy"], logs["fake_accuracy"]])
+        assert measured[0] == measured[1]
+        fakes = model.generator(model.noise((12, 4), training=False))
+        real, fake = (np.ravel(model.discriminator(x)) for x in (2 * images - 1, fakes))
+        middle = (real.mean() + fake.mean()) / 2
+        expected = [np.mean(real > middle), np.mean(fake < middle)]
+        np.testing.assert_allclose(measured[0], expected, atol=1e-6)
 
 
 class TestAverage:
@@ -237,6 +295,7 @@ def test_conditioned_on_labels(rng):
         ({"num_classes": 2}, "generator must take"),
         ({"augmentation": ("blur",)}, "augmentation=.*blur"),
         ({"augmentation": "cutout"}, "augmentation='cutout'"),
+        ({"augmentation": ("saturation",)}, "saturation needs 3 channels"),
         ({"latent_dim": 0}, "latent_dim=0"),
         ({"latent_dim": 4.0}, "latent_dim=4.0"),
         ({"generator": kmg.networks.dense_generator((8, 8, 1), 4, 16)}, "generator must return"),
@@ -256,7 +315,7 @@ def test_arguments_are_checked(arguments, message):
         ({"gradient_penalty": -1}, "gradient_penalty=-1"),
         ({"discriminator_rate": 0}, "discriminator_rate=0"),
         ({"discriminator_rate": "2"}, "discriminator_rate='2'"),
-        ({"discriminator_rate": 2, "discriminator_optimizer": "adam"}, "has its own"),
+        ({"discriminator_rate": 2, "discriminator_optimizer": "adam"}, "optimizer=.adam"),
     ],
 )
 def test_arguments_of_compile_are_checked(arguments, message):

@@ -223,6 +223,18 @@ class TestDecoderGradient:
         np.testing.assert_allclose(-moved, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_decoders_step_does_not_hang_on_the_discriminators_scale(images):
+    """Where the discriminator is sure, its scale grows beyond what the decoder's loss stands."""
+    keras.config.set_dtype_policy("mixed_float16")
+    moved = []
+    for scale in (16.0, 2.0**40):
+        model = small_vaegan(("decoder",), adversarial="non_saturating")
+        model.discriminator_optimizer.dynamic_scale.assign(scale)
+        moved.append(displacements(model, images)["decoder"])
+    np.testing.assert_array_equal(*moved)
+    assert np.abs(moved[0]).max() > 0
+
+
 class TestLosses:
     def test_terms_equal_numpy(self, images):
         model = small_vaegan(gamma=0.2, kl_weight=0.5)
