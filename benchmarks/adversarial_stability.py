@@ -90,11 +90,11 @@ def draw(results):
                     steps = np.arange(1, len(values) + 1) * EVERY
                     axis.plot(steps, values, label=term.removesuffix("_gradient_norm"), lw=0.8)
             axis.set_yscale("log" if title == "gradient norm" else "linear")
-            if row is axes[0]:
-                axis.set_title(title)
             axis.legend(fontsize=5)
-            axis.tick_params(labelsize=6)
+            axis.tick_params(which="both", labelsize=6)
         row[0].set_ylabel(name, fontsize=8)
+    for axis, title in zip(axes[0], panels, strict=True):
+        axis.set_title(title)
     figure.savefig(PICTURE, dpi=75)
 
 
