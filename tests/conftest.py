@@ -1,6 +1,7 @@
 """Fixtures that every test can use."""
 
 import gc
+import itertools
 import os
 from pathlib import Path
 
@@ -20,6 +21,8 @@ tf.config.set_logical_device_configuration(
 
 import keras  # noqa: E402
 
+TESTS, COLLECT_EVERY = itertools.count(1), 20
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
@@ -28,7 +31,7 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_collection_finish():
-    # What was imported stays: Keras collects garbage after each test, and would look through it.
+    # What was imported stays: Keras collects garbage between tests, and would look through it.
     gc.collect()
     gc.freeze()
 
@@ -37,7 +40,8 @@ def pytest_collection_finish():
 def _clean_keras():
     yield
     keras.config.set_dtype_policy("float32")
-    keras.backend.clear_session()
+    # To collect garbage after each test would take a second of each: now and then is enough.
+    keras.backend.clear_session(free_memory=next(TESTS) % COLLECT_EVERY == 0)
 
 
 @pytest.fixture(scope="session")

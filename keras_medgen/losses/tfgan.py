@@ -4,12 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_medgen.losses._tfgan_import import import_tfgan
-from keras_medgen.losses.adversarial import (
-    AdversarialLoss,
-    LeastSquares,
-    Relativistic,
-    Wasserstein,
-)
+from keras_medgen.losses.adversarial import ADVERSARIAL_LOSSES, AdversarialLoss
 
 # From our names to TF-GAN's, to which it adds _generator_loss and _discriminator_loss.
 TFGAN_LOSSES = {
@@ -42,11 +37,7 @@ class TFGANLoss(AdversarialLoss):
             )
         self.name = name
         # What goes with a loss goes with it by whichever functions.
-        ours = {
-            "least_squares": LeastSquares,
-            "wasserstein": Wasserstein,
-            "relativistic": Relativistic,
-        }.get(name, AdversarialLoss)
+        ours = ADVERSARIAL_LOSSES.get(name, AdversarialLoss)
         self.gradient_penalty = ours.gradient_penalty
         self.critic_steps = ours.critic_steps
         self.boundary = ours.boundary

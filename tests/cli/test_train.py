@@ -174,11 +174,11 @@ class TestDemo:
 
 @pytest.mark.slow
 def test_pneumoniamnist_by_default(call, test_data):
-    """The figures that the README gives, with room for another machine's rounding."""
+    """The figures of docs/results.md after ten epochs, with room for another machine's rounding."""
     file = test_data / "pneumoniamnist.npz"
-    code, _, _ = call("train", "--data", file, "--epochs", 20, "--seed", 0, "--out", "run")
+    code, _, _ = call("train", "--data", file, "--epochs", 10, "--seed", 0, "--out", "run")
     assert code == 0
     metrics = json.loads((call.folder / "run" / runs.METRICS).read_text())
-    assert metrics["test_psnr"] > 27
-    assert metrics["test_ssim"] > 0.88
+    assert metrics["test_psnr"] > 26.5
+    assert metrics["test_ssim"] > 0.865
     assert 20 < metrics["test_kl_loss"] < 150  # the latents are in use

@@ -61,8 +61,13 @@ FORMS = {
 
 class TestFit:
     @pytest.mark.parametrize(
-        ("form", "steps_per_execution"),
-        [*((form, 1) for form in FORMS), ("array", 3), ("dicts", 3)],
+        ("case", "form", "steps_per_execution"),
+        [
+            *(("VAE", form, 1) for form in FORMS),  # what a form becomes is the base's affair
+            *((name, "array", 3) for name in MODELS),
+            *((name, "dicts", 1) for name in MODELS if name != "VAE"),
+        ],
+        indirect=["case"],
     )
     def test_takes_what_keras_users_have(self, case, images, form, steps_per_execution):
         model = make(case, steps_per_execution=steps_per_execution)
