@@ -118,10 +118,19 @@ class TestFit:
 
 
 class TestImagesAreChecked:
-    @pytest.mark.parametrize(
+    methods = pytest.mark.parametrize(
         ("method", "jit_compile"),
         [("fit", False), ("fit", True), ("evaluate", False), ("predict", False)],
     )
+
+    @methods
+    def test_a_dataset_out_of_range(self, case, images, method, jit_compile):
+        data = tf.data.Dataset.from_tensor_slices(images * 255).batch(8)
+        with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
+            getattr(make(case, jit_compile=jit_compile), method)(data, verbose=0)
+
+    @methods
+    @pytest.mark.parametrize("case", ["VAE"], indirect=True)  # the checks are the base's affair
     @pytest.mark.parametrize(
         ("spoil", "message"),
         [
