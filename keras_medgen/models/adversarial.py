@@ -57,14 +57,14 @@ def statistics_kept(network):
         variable.assign(value)
 
 
-def discriminator_learning_rate(optimizer, learning_rate, rate, is_given, updates=1):
+def discriminator_learning_rate(optimizer, learning_rate, rate, default, updates=1):
     """The learning rate of a discriminator's default optimizer.
 
     Args:
         optimizer: what `compile` was given for it.
         learning_rate: of the other networks: a float, a Keras schedule, or a function.
-        rate: what it is multiplied by.
-        is_given: whether the user said so.
+        rate: what it is multiplied by; "auto" for the default.
+        default: float.
         updates: of the discriminator for each of the others. A schedule is theirs: it goes by
             their steps.
 
@@ -74,7 +74,9 @@ def discriminator_learning_rate(optimizer, learning_rate, rate, is_given, update
     Raises:
         ValueError: for a rate that is not positive, or one beside an optimizer that is given.
     """
-    if is_given and optimizer != "auto":
+    if rate == "auto":
+        rate = default
+    elif optimizer != "auto":
         raise ValueError(
             "discriminator_rate is for the default optimizer of the discriminator. Received: "
             f"discriminator_rate={rate}, discriminator_optimizer={optimizer!r}."

@@ -163,8 +163,8 @@ class GAN(LatentModel):
         discriminators = discriminator_learning_rate(
             discriminator_optimizer,
             self.default_learning_rate if learning_rate is None else learning_rate,
-            1 if discriminator_rate == "auto" else discriminator_rate,
-            is_given=discriminator_rate != "auto",
+            discriminator_rate,
+            default=1,
             updates=critic_steps,
         )
         if gradient_penalty or r1:

@@ -184,8 +184,8 @@ class VAEGAN(Autoencoder):
         discriminators = discriminator_learning_rate(
             discriminator_optimizer,
             self.default_learning_rate if learning_rate is None else learning_rate,
-            DISCRIMINATOR_RATE if discriminator_rate == "auto" else discriminator_rate,
-            is_given=discriminator_rate != "auto",
+            discriminator_rate,
+            default=DISCRIMINATOR_RATE,
         )
         self._compile(
             {

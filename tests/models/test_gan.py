@@ -104,9 +104,9 @@ class TestSteps:
         schedule = keras.optimizers.schedules.PolynomialDecay(1e-3, 4, 0.0)
         model.compile(loss="wasserstein", learning_rate=schedule, discriminator_rate=2)
         model.fit(images, batch_size=4, verbose=0)
-        rates = [model.generator_optimizer.learning_rate, model.discriminator_optimizer]
-        rates[1] = rates[1].learning_rate
-        np.testing.assert_allclose([float(rate) for rate in rates], [2.5e-4, 5e-4], rtol=1e-5)
+        optimizers = model.generator_optimizer, model.discriminator_optimizer
+        rates = [float(optimizer.learning_rate) for optimizer in optimizers]
+        np.testing.assert_allclose(rates, [2.5e-4, 5e-4], rtol=1e-5)
         assert model.discriminator_optimizer.iterations == 15
 
     def test_a_learning_rate_of_zero(self):
