@@ -25,21 +25,28 @@ def uniform_of_normal(noise):
     return 0.5 * tf.math.erfc(-noise / math.sqrt(2))
 
 
-def normal_rows(seed, rows, shape):
+def normal_rows(seed, rows, shape, stream=None):
     """Standard normal noise in which each row depends on the seed and on its own number alone.
 
     Args:
         seed: int.
         rows: int (n,), the rows' numbers.
         shape: of one row, a tuple of int.
+        stream: int; a row that needs noise for several ends draws each from its own.
 
     Returns:
         float32 (n, *shape).
     """
     rows = tf.cast(rows, tf.int64)
     seeds = tf.stack([tf.fill(tf.shape(rows), tf.cast(seed, tf.int64)), rows], axis=1)
+
+    def row(seed):
+        if stream is not None:
+            seed = tf.random.experimental.stateless_fold_in(seed, stream, alg="philox")
+        return normal(shape, seed)
+
     return tf.map_fn(
-        lambda row_seed: normal(shape, row_seed),
+        row,
         seeds,
         fn_output_signature=tf.TensorSpec(shape, tf.float32),
     )
