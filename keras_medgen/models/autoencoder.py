@@ -3,8 +3,10 @@
 import keras
 import tensorflow as tf
 
+from keras_medgen import networks
 from keras_medgen.layers import priors
 from keras_medgen.models import fitted_prior
+from keras_medgen.models.arguments import latent_sizes
 from keras_medgen.models.base import GENERATE_BATCH
 from keras_medgen.models.batches import checked_images, checked_labels, with_plain_errors
 from keras_medgen.models.guidance import STEPS, check_classifier, guided_latents
@@ -15,12 +17,22 @@ LOG_VAR_RANGE = (-20.0, 10.0)  # beyond it float32 gains nothing, and exp(log_va
 PRIORS = ("standard_normal", "mixture", "vamp")
 
 
+def default_networks(latent_dim):
+    """The builders of encoder and decoder for an int, or for a grid (rows, columns, channels)."""
+    _, grid = latent_sizes(latent_dim)
+    if grid is None:
+        return networks.convolutional_encoder, networks.convolutional_decoder
+    return networks.spatial_encoder, networks.spatial_decoder
+
+
 class Autoencoder(LatentModel):
     """Base of the models that encode images as Gaussians over latents, and decode latents.
 
     Args:
         image_shape: (height, width, channels).
-        latent_dim: number of latent dimensions.
+        latent_dim: number of latent dimensions, or their grid (rows, columns, channels). The
+            attribute of that name is the number, `latent_grid` the grid or None; latents are
+            vectors in either case, a grid's row by row and channels last.
         num_classes: of a conditional model; None for one that does not use labels.
         prior: "standard_normal", "mixture" or "vamp".
         prior_components: of the latter two.
@@ -45,7 +57,9 @@ class Autoencoder(LatentModel):
         decoder,
         **kwargs,
     ):
+        latent_dim, latent_grid = latent_sizes(latent_dim)
         super().__init__(image_shape, latent_dim, num_classes, seed, **kwargs)
+        self.latent_grid = latent_grid
         self.encoder = encoder
         self.decoder = decoder
         latents, images = (None, latent_dim), (None, *self.image_shape)
@@ -268,6 +282,7 @@ class Autoencoder(LatentModel):
         """The arguments of the model, its networks included."""
         return {
             **super().get_config(),
+            "latent_dim": self.latent_grid or self.latent_dim,
             "prior": self.prior_name,
             "prior_components": self.prior_components,
             "encoder": keras.saving.serialize_keras_object(self.encoder),

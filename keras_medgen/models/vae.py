@@ -6,10 +6,9 @@ import tensorflow as tf
 
 from keras_medgen import losses
 from keras_medgen.models import likelihood
-from keras_medgen.models.arguments import check_at_least, check_latent_dim
-from keras_medgen.models.autoencoder import Autoencoder
+from keras_medgen.models.arguments import check_at_least
+from keras_medgen.models.autoencoder import Autoencoder, default_networks
 from keras_medgen.models.batches import checked_images, checked_labels
-from keras_medgen.networks import convolutional_decoder, convolutional_encoder
 from keras_medgen.ops import distribution
 
 
@@ -24,7 +23,10 @@ class VAE(Autoencoder):
 
     Args:
         image_shape: (height, width, channels): sides of 16 to 256, 1 to 4 channels.
-        latent_dim: number of latent dimensions. Default 64.
+        latent_dim: number of latent dimensions. Default 64. Or a grid of them, such as (7, 7, 4)
+            for images of 28 pixels: (rows, columns, channels), of a network without fully
+            connected layers, as latent diffusion wants it. `encode` and `decode` have vectors in
+            either case, a grid's row by row and channels last.
         num_classes: conditions encoder and decoder on labels of so many classes. Default None:
             labels are not used.
         reconstruction: one of
@@ -62,10 +64,10 @@ class VAE(Autoencoder):
         encoder: `keras.Model` from images to a dict of `mean` and `log_var`, each float32
             (batch, latent_dim); of a conditional model from a dict of `images` and `labels`,
             float32 (batch, num_classes) of 0 and 1. Default
-            `keras_medgen.networks.convolutional_encoder`.
+            `keras_medgen.networks.convolutional_encoder`; of a grid `spatial_encoder`.
         decoder: `keras.Model` from latents (batch, latent_dim) to images in [0, 1]; of a
             conditional model from a dict of `latents` and `labels`. Default
-            `keras_medgen.networks.convolutional_decoder`.
+            `keras_medgen.networks.convolutional_decoder`; of a grid `spatial_decoder`.
 
     Raises:
         ValueError: for arguments out of their range, or networks of other shapes.
@@ -111,7 +113,7 @@ class VAE(Autoencoder):
         reconstruction = losses.get(reconstruction)
         if kl_weight == "auto":
             kl_weight = reconstruction.kl_weight
-        check_latent_dim(latent_dim)
+        make_encoder, make_decoder = default_networks(latent_dim)
         check_at_least(0, kl_weight=kl_weight)
         check_at_least(0, free_bits=free_bits)
         check_at_least(0, capacity=0 if capacity is None else capacity)
@@ -130,8 +132,8 @@ class VAE(Autoencoder):
             prior=prior,
             prior_components=prior_components,
             seed=seed,
-            encoder=encoder or convolutional_encoder(*sizes, **labels, seed=2 * seed),
-            decoder=decoder or convolutional_decoder(*sizes, **labels, seed=2 * seed + 1),
+            encoder=encoder or make_encoder(*sizes, **labels, seed=2 * seed),
+            decoder=decoder or make_decoder(*sizes, **labels, seed=2 * seed + 1),
             **kwargs,
         )
         self.reconstruction = reconstruction
@@ -142,39 +144,6 @@ class VAE(Autoencoder):
         self.input_noise = input_noise
         self.kl_scale = self.add_weight(
             shape=(), initializer="ones", trainable=False, dtype="float32", name="kl_scale"
-        )
-
-    def compile(
-        self,
-        optimizer="auto",
-        *,
-        learning_rate=None,
-        weight_decay=None,
-        clip_norm=None,
-        run_eagerly=False,
-        steps_per_execution=1,
-        jit_compile="auto",
-    ):
-        """Configures training.
-
-        Args:
-            optimizer: a Keras optimizer, or the name of one. Default: `default_optimizer`,
-                Adam at 1e-3.
-            learning_rate: of the default optimizer: a float or a Keras schedule.
-            weight_decay: of the default optimizer, decoupled from the gradient.
-            clip_norm: of the default optimizer: the largest norm of all gradients together.
-            run_eagerly: as in `keras.Model.compile`.
-            steps_per_execution: as in `keras.Model.compile`.
-            jit_compile: as in `keras.Model.compile`.
-        """
-        self._compile(
-            {"optimizer": optimizer},
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
         )
 
     def default_optimizer(self, name, learning_rate, weight_decay=None, clip_norm=None):

@@ -4,13 +4,9 @@ import keras
 import tensorflow as tf
 
 from keras_medgen.models.adversarial import discriminator_learning_rate, judge
-from keras_medgen.models.arguments import check_at_least, check_latent_dim
-from keras_medgen.models.autoencoder import Autoencoder
-from keras_medgen.networks import (
-    convolutional_decoder,
-    convolutional_discriminator,
-    convolutional_encoder,
-)
+from keras_medgen.models.arguments import check_at_least
+from keras_medgen.models.autoencoder import Autoencoder, default_networks
+from keras_medgen.networks import convolutional_discriminator
 from keras_medgen.ops.ranges import signed, unsigned
 
 DISCRIMINATOR_RATE = 0.1  # times the learning rate of the other two
@@ -42,7 +38,7 @@ class VAEGAN(Autoencoder):
 
     Args:
         image_shape: (height, width, channels).
-        latent_dim: number of latent dimensions.
+        latent_dim: number of latent dimensions, or their grid (rows, columns, channels); see `VAE`.
         num_classes: None, or the number of classes on which all three networks are conditioned.
         gamma: weight of the likelihood in the decoder's loss. Default 0.1.
         kl_weight: weight of the divergence in the encoder's loss. Default 1.
@@ -56,9 +52,10 @@ class VAEGAN(Autoencoder):
             before the fully connected layers.
         seed: of the initial weights and of the training noise.
         encoder: `keras.Model` from images in [-1, 1] to a dict of `mean` and `log_var`, each
-            float32 (batch, latent_dim). Default: `networks.convolutional_encoder`.
+            float32 (batch, latent_dim). Default: `networks.convolutional_encoder`; of a grid
+            `spatial_encoder`.
         decoder: `keras.Model` from latents (batch, latent_dim) to images in [-1, 1]. Default:
-            `networks.convolutional_decoder` with tanh.
+            `networks.convolutional_decoder`, of a grid `spatial_decoder`, with tanh.
         discriminator: `keras.Model` from images in [-1, 1] to logits (batch, 1). Default:
             `networks.convolutional_discriminator`. Of a conditional model, the three networks
             take dicts with `labels`, float32 (batch, num_classes) of 0 and 1.
@@ -110,7 +107,7 @@ class VAEGAN(Autoencoder):
         discriminator=None,
         **kwargs,
     ):
-        check_latent_dim(latent_dim)
+        make_encoder, make_decoder = default_networks(latent_dim)
         check_at_least(0, gamma=gamma)
         check_at_least(0, kl_weight=kl_weight)
         if adversarial not in ADVERSARIAL:
@@ -128,9 +125,9 @@ class VAEGAN(Autoencoder):
             prior="standard_normal",
             prior_components=1,
             seed=seed,
-            encoder=encoder or convolutional_encoder(*sizes, **labels, seed=3 * seed),
+            encoder=encoder or make_encoder(*sizes, **labels, seed=3 * seed),
             decoder=decoder
-            or convolutional_decoder(*sizes, **labels, output_activation="tanh", seed=3 * seed + 1),
+            or make_decoder(*sizes, **labels, output_activation="tanh", seed=3 * seed + 1),
             **kwargs,
         )
         self.discriminator = discriminator or convolutional_discriminator(

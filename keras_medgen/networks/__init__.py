@@ -1,4 +1,4 @@
-"""Builders of functional Keras models: encoders, decoders, generators and discriminators."""
+"""Builders of functional Keras models: encoders, decoders, generators, discriminators, a U-Net."""
 
 from keras_medgen.networks.convolutional import (
     convolutional_decoder,
@@ -13,6 +13,8 @@ from keras_medgen.networks.dense import (
     dense_generator,
 )
 from keras_medgen.networks.larsen import larsen_decoder, larsen_discriminator, larsen_encoder
+from keras_medgen.networks.spatial import spatial_decoder, spatial_encoder
+from keras_medgen.networks.unet import unet
 
 __all__ = [
     "convolutional_decoder",
@@ -27,4 +29,7 @@ __all__ = [
     "larsen_decoder",
     "larsen_discriminator",
     "larsen_encoder",
+    "spatial_decoder",
+    "spatial_encoder",
+    "unet",
 ]

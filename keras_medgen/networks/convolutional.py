@@ -2,9 +2,9 @@
 
 import keras
 
-from keras_medgen.layers import GroupNormalization
 from keras_medgen.networks.discriminator_layers import DiscriminatorLayers
-from keras_medgen.networks.seeded_layers import SeededLayers, concatenate_labels, network_inputs
+from keras_medgen.networks.residual_layers import ResidualLayers
+from keras_medgen.networks.seeded_layers import concatenate_labels, network_inputs
 from keras_medgen.networks.stages import (
     check_staged_image_shape,
     cropped,
@@ -37,7 +37,7 @@ def convolutional_encoder(image_shape, latent_dim, width=32, num_classes=None, s
         ValueError: for another image shape or number of classes.
     """
     check_staged_image_shape(image_shape)
-    layers = _ResidualLayers(seed)
+    layers = ResidualLayers(seed)
     images, labels, inputs = network_inputs("images", image_shape, num_classes)
     x = images
     for channels, blocks in zip(
@@ -73,7 +73,7 @@ def convolutional_decoder(
         ValueError: for another image shape or number of classes.
     """
     check_staged_image_shape(image_shape)
-    layers = _ResidualLayers(seed)
+    layers = ResidualLayers(seed)
     *finer_sides, (rows, columns) = stage_sides(image_shape)
     *finer_widths, coarsest = stage_widths(image_shape, width, LIMIT)
     latents, labels, inputs = network_inputs("latents", (latent_dim,), num_classes)
@@ -145,21 +145,7 @@ def _stage_blocks(image_shape):
     return [2] * (stages - 1) + [0] if stages > 1 else [1]
 
 
-class _ResidualLayers(SeededLayers):
-    """Normalisation and residual blocks beside the layers with seeds."""
-
-    def activation(self, x):
-        return keras.layers.LeakyReLU(0.2)(x)
-
-    def normalised(self, x, labels=None):
-        return self.activation(self.add_labels(GroupNormalization()(x), labels))
-
-    def residual_block(self, x, labels=None):
-        change = self.convolution(x.shape[-1], 3)(self.normalised(x, labels))
-        return keras.layers.Add()([x, change])
-
-
-class _ResidualDiscriminatorLayers(_ResidualLayers, DiscriminatorLayers):
+class _ResidualDiscriminatorLayers(ResidualLayers, DiscriminatorLayers):
     """Residual blocks for discriminators, without normalisation where their kernels have one."""
 
     def normalised(self, x, labels=None):

@@ -28,9 +28,9 @@ class SeededLayers:
             units, kernel_initializer=_initializer(next(self._seeds), gain), **kwargs
         )
 
-    def convolution(self, filters, size, **kwargs):
-        """A `keras.layers.Conv2D`, padded."""
-        initializer = _initializer(next(self._seeds))
+    def convolution(self, filters, size, gain=1.0, **kwargs):
+        """A `keras.layers.Conv2D`, padded, the variance of its kernel multiplied by `gain`."""
+        initializer = _initializer(next(self._seeds), gain)
         return keras.layers.Conv2D(
             filters, size, padding="same", kernel_initializer=initializer, **kwargs
         )

@@ -1,5 +1,7 @@
 """What every network promises."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -22,6 +24,8 @@ NETWORKS = {
     "larsen_encoder": {},
     "larsen_decoder": {},
     "larsen_discriminator": {},
+    "spatial_encoder": {"latent_grid": (8, 8, 1), "width": 8},
+    "spatial_decoder": {"latent_grid": (8, 8, 1), "width": 8},
 }
 OF_IMAGES = ("encoder", "discriminator")
 LOWEST = {"decoder": 0, "generator": -1}  # of the images
@@ -40,17 +44,18 @@ def kind(name):
 @pytest.fixture
 def build(name, kind):
     builder = getattr(networks, name.split(",")[0])
-    arguments = (
-        NETWORKS[name] if kind == "discriminator" else {"latent_dim": LATENT_DIM, **NETWORKS[name]}
-    )
+    arguments = NETWORKS[name]
+    if kind != "discriminator" and "latent_grid" not in arguments:
+        arguments = {"latent_dim": LATENT_DIM, **arguments}
     return lambda **given: builder(SHAPE, **arguments, **given)
 
 
 @pytest.fixture
-def inputs(rng, kind):
+def inputs(rng, name, kind):
     if kind in OF_IMAGES:
         return rng.random((CLASSES, *SHAPE), np.float32)
-    return rng.standard_normal((CLASSES, LATENT_DIM), np.float32)
+    latent_dim = math.prod(NETWORKS[name].get("latent_grid", (LATENT_DIM,)))
+    return rng.standard_normal((CLASSES, latent_dim), np.float32)
 
 
 @pytest.fixture
