@@ -10,7 +10,8 @@ from keras_medgen.models.batches import (
     unpack,
     with_plain_errors,
 )
-from keras_medgen.models.gradients import apply_gradients, gradient_norm
+from keras_medgen.models.gradients import apply_gradients
+from keras_medgen.models.optimized import OptimizedModel
 from keras_medgen.ops import distribution
 from keras_medgen.ops.random import normal, normal_rows
 
@@ -18,7 +19,7 @@ GENERATE_BATCH = 32  # images are always made so many at a time: see `generate`
 INFERENCE_BATCH = 256
 
 
-class GenerativeModel(keras.Model):
+class GenerativeModel(OptimizedModel):
     """Base of the trainable models.
 
     A subclass names its `loss_terms` and its `default_learning_rate`, says in `networks` which
@@ -31,7 +32,6 @@ class GenerativeModel(keras.Model):
         seed: of the training noise. The initial weights have their seeds from the subclass.
     """
 
-    default_learning_rate = 1e-3
     loss_terms = ("loss",)
     training_terms = ()  # what is logged of training steps alone
 
@@ -52,10 +52,6 @@ class GenerativeModel(keras.Model):
         self.built = True  # the sub-networks are, from construction
 
     # What a model states.
-
-    def networks(self):
-        """A dict from the name of an optimizer to the list of the networks that it moves."""
-        raise NotImplementedError
 
     def compute_losses(self, batch, training):
         """The losses of one batch.
@@ -83,107 +79,6 @@ class GenerativeModel(keras.Model):
             labels: float32 (n, num_classes) of 0 and 1, of a conditional model.
         """
         raise NotImplementedError
-
-    # Optimizers.
-
-    def _compile(
-        self,
-        optimizers,
-        own=None,
-        *,
-        learning_rate=None,
-        weight_decay=None,
-        clip_norm=None,
-        learning_rates=None,
-        **kwargs,
-    ):
-        """Sets every optimizer as the attribute of its name, built; see `keras.Model.compile`.
-
-        Args:
-            optimizers: a dict from name to a Keras optimizer, the name of one, or "auto".
-            own: the model's own arguments of `compile`, as they are saved.
-            learning_rate: of the optimizers that are "auto"; a float or a schedule.
-            weight_decay: of the same.
-            clip_norm: of the same: the largest norm of all gradients together.
-            learning_rates: from the names of the optimizers that have another, to theirs.
-            **kwargs: for `keras.Model.compile`.
-        """
-        arguments = {
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "clip_norm": clip_norm,
-        }
-        arguments = {name: value for name, value in arguments.items() if value is not None}
-        if arguments and "auto" not in optimizers.values():
-            raise ValueError(
-                f"{', '.join(arguments)} are for the default optimizer: an optimizer that is "
-                "given has its own."
-            )
-        arguments.setdefault("learning_rate", self.default_learning_rate)
-        differing = {name: {"learning_rate": rate} for name, rate in (learning_rates or {}).items()}
-        optimizers = {
-            name: self._optimizer(name, given, {**arguments, **differing.get(name, {})})
-            for name, given in optimizers.items()
-        }
-        if len({id(optimizer) for optimizer in optimizers.values()}) < len(optimizers):
-            raise ValueError(
-                f"{', '.join(optimizers)} must each be an optimizer of its own. Received: one "
-                "object for several."
-            )
-        # Keras' own compile makes an optimizer if it gets none, and callbacks read
-        # `model.optimizer`: it gets the first of ours.
-        super().compile(optimizer=next(iter(optimizers.values())), **kwargs)
-        for name, optimizer in optimizers.items():
-            setattr(self, name, optimizer)
-            # Unbuilt at the first trace, a loss scale is baked in as a constant; unbuilt at
-            # load, the optimizer's state is skipped.
-            optimizer.build(self._variables_of(name))
-        self._optimizer_names = list(optimizers)
-        self._compile_arguments = {**(own or {}), **kwargs}
-
-    def _optimizer(self, name, given, arguments):
-        if given == "auto":
-            given = self.default_optimizer(name, **arguments)
-        optimizer = keras.optimizers.get(given)
-        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        if self.dtype_policy.compute_dtype == "float16" and not scaled:
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        return optimizer
-
-    def default_optimizer(self, name, learning_rate, weight_decay=None, clip_norm=None):
-        """The optimizer that "auto" stands for under that name.
-
-        Args:
-            name: an optimizer's name.
-            learning_rate: a float or a Keras schedule.
-            weight_decay: decoupled from the gradient (Loshchilov and Hutter 2019), or None.
-            clip_norm: the largest norm of all gradients together, or None.
-        """
-        raise NotImplementedError
-
-    def get_compile_config(self):
-        """The optimizers and the other arguments of `compile`."""
-        if not self.compiled:
-            return None
-        optimizers = {
-            name: keras.saving.serialize_keras_object(getattr(self, name))
-            for name in self._optimizer_names
-        }
-        return {**optimizers, **self._compile_arguments}
-
-    def compile_from_config(self, config):
-        """Compiles with what `get_compile_config` returned."""
-        self.compile(
-            **{
-                name: keras.saving.deserialize_keras_object(value)
-                if isinstance(value, dict)
-                else value
-                for name, value in config.items()
-            }
-        )
-
-    def _variables_of(self, name):
-        return [v for network in self.networks()[name] for v in network.trainable_variables]
 
     # Steps.
 
@@ -232,25 +127,6 @@ class GenerativeModel(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         penalties = [penalty for network in networks for penalty in network.losses]
         return share + sum(penalties) / replicas if penalties else share
-
-    def _apply(self, **gradients):
-        """Lets each optimizer take its step: `encoder` names `encoder_optimizer`.
-
-        Returns:
-            The norms of the gradients, as `encoder_gradient_norm`, for `_log`.
-        """
-        norms = {}
-        for network, given in gradients.items():
-            name = f"{network}_optimizer"
-            optimizer = getattr(self, name)
-            norm, weight = gradient_norm(optimizer, given), 1.0
-            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-                # A step that overflows is skipped by the optimizer, and in the mean.
-                weight = tf.cast(tf.math.is_finite(norm), tf.float32)
-                norm = tf.where(weight > 0, norm, 0.0)
-            norms[f"{network}_gradient_norm"] = norm, weight
-            apply_gradients(optimizer, given, self._variables_of(name))
-        return norms
 
     def _log(self, terms):
         """Adds to the means: values, or pairs of a value and its weight."""

@@ -14,6 +14,7 @@ from keras_medgen.models.adversarial import (
     statistics_kept,
 )
 from keras_medgen.models.arguments import check_at_least, check_latent_dim
+from keras_medgen.models.averages import averaged_copy, check_ema_decay, update_average
 from keras_medgen.models.latent_model import LatentModel
 from keras_medgen.networks import convolutional_decoder, convolutional_discriminator
 from keras_medgen.ops.penalties import gradient_penalty, r1_penalty
@@ -84,8 +85,7 @@ class GAN(LatentModel):
         discriminator=None,
         **kwargs,
     ):
-        if not 0 <= ema_decay < 1:
-            raise ValueError(f"ema_decay must lie in [0, 1). Received: ema_decay={ema_decay}.")
+        check_ema_decay(ema_decay)
         check_latent_dim(latent_dim)
         augment = DifferentiableAugmentation(augmentation)
         augment.build((None, *image_shape), (None, augment.num_uniform))  # checks the channels
@@ -102,9 +102,7 @@ class GAN(LatentModel):
         self._check_network("discriminator", {"images": images}, (None, 1))
         self.augmentation = augment.augmentation
         self.ema_decay = ema_decay
-        self.average_generator = keras.models.clone_model(self.generator)
-        self.average_generator.set_weights(self.generator.get_weights())
-        self.average_generator.trainable = False
+        self.average_generator = averaged_copy(self.generator)
         self._judge = judge(self.discriminator)
         self._augment = augment
 
@@ -274,7 +272,8 @@ class GAN(LatentModel):
                 objective, self._variables_of("discriminator_optimizer")
             ),
         )
-        self._update_average()
+        steps = self.generator_optimizer.iterations
+        update_average(self.average_generator, self.generator, steps, self.ema_decay)
         return self._log(terms | norms)
 
     def _generate_with(self, generator, latents, labels, training):
@@ -338,16 +337,6 @@ class GAN(LatentModel):
 
     def _scaled(self, name, loss, networks):
         return getattr(self, f"{name}_optimizer").scale_loss(self._objective(loss, networks))
-
-    def _update_average(self):
-        # At first it would remember the initial weights for a thousand steps.
-        steps = tf.cast(self.generator_optimizer.iterations, tf.float32)
-        rate = 1 - tf.minimum(self.ema_decay, (1 + steps) / (10 + steps))
-        for average, variable in zip(
-            self.average_generator.variables, self.generator.variables, strict=True
-        ):
-            if average.dtype == "float32":  # not the state of random numbers
-                average.assign(average + rate * (variable - average))
 
     def get_config(self):
         """The arguments of the model, its networks included."""

@@ -79,6 +79,10 @@ class LatentModel(GenerativeModel):
         """
         if self.num_classes is not None:
             inputs = {**inputs, "labels": (None, self.num_classes)}
+        self._check_shapes(name, inputs, outputs)
+
+    def _check_shapes(self, name, inputs, outputs):
+        """As `_check_network`, of inputs that are all there."""
         expected = inputs if len(inputs) > 1 else next(iter(inputs.values()))
         network = getattr(self, name)
         received = shapes(getattr(network, "input", None))

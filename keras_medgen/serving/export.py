@@ -25,7 +25,8 @@ def export(model: keras.Model, directory: str | Path, version: int | None = None
     never sees half a model.
 
     Args:
-        model: a `kmg.models.LatentModel`: VAE, VAEGAN or GAN.
+        model: a `kmg.models.LatentModel`: VAE, VAEGAN, GAN or Diffusion, whose `latents` are the
+            noise that 25 deterministic steps denoise.
         directory: of the model's versions, made if it does not exist.
         version: a positive int. Default: one more than the highest there, from 1.
 

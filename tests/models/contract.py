@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 
 import keras_medgen as kmg
+from keras_medgen.networks.seeded_layers import SeededLayers
 
 SHAPE = (16, 16, 1)
 
@@ -66,6 +67,27 @@ def _small_gan(seed):
     )
 
 
+def small_denoiser(seed, shape=SHAPE, num_classes=None):
+    """Not a U-Net, whose graphs take a hundred times as long to trace; that has its own tests."""
+    inputs = {
+        "images": keras.Input(shape, name="images"),
+        "timesteps": keras.Input((), dtype="int32", name="timesteps"),
+    }
+    layers = SeededLayers(seed)
+    offsets = layers.dense(8)(kmg.layers.TimestepEmbedding(8)(inputs["timesteps"]))
+    if num_classes is not None:
+        inputs["labels"] = keras.Input((num_classes + 1,), name="labels")
+        offsets = keras.layers.Add()([offsets, layers.label_embedding(8)(inputs["labels"])])
+    offsets = keras.layers.Reshape((1, 1, 8))(offsets)
+    x = keras.layers.Add()([layers.convolution(8, 3)(inputs["images"]), offsets])
+    x = keras.layers.Activation("silu")(kmg.layers.GroupNormalization(4)(x))
+    return keras.Model(inputs, layers.convolution(shape[-1], 3, dtype="float32")(x))
+
+
+def _small_diffusion(seed):
+    return kmg.models.Diffusion(SHAPE, seed=seed, denoiser=small_denoiser(seed))
+
+
 MODELS = {
     "VAE": Case(_small_vae, {"optimizer": ("encoder", "decoder")}, loss="loss"),
     "VAEGAN": Case(
@@ -94,4 +116,5 @@ MODELS = {
             "discriminator_optimizer": keras.optimizers.Adam(1e-3),
         },
     ),
+    "Diffusion": Case(_small_diffusion, {"optimizer": ("denoiser",)}, loss="loss"),
 }
