@@ -6,6 +6,7 @@ _startup.check_backend()
 _startup.import_tensorflow()
 
 from keras_medgen import (  # noqa: E402
+    anomaly,
     callbacks,
     data,
     evaluation,
@@ -21,6 +22,7 @@ from keras_medgen._version import __version__  # noqa: E402
 
 __all__ = [
     "__version__",
+    "anomaly",
     "callbacks",
     "data",
     "evaluation",

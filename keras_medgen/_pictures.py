@@ -136,6 +136,41 @@ def save_scatter(
         figure.savefig(file, dpi=100)
 
 
+def save_panels(
+    path: str | Path, rows: list[list[np.ndarray]], names: list[str], titles: list[str]
+) -> None:
+    """Writes named rows of planes under titles as one PNG; what is called a map in colours.
+
+    Args:
+        path: of the PNG.
+        rows: of planes (height, width): in [0, 1], but for maps, which are shown from 0 to the
+            largest value of their own; all of NaN for a blank.
+        names: of the rows.
+        titles: of the columns.
+    """
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(1.6 * len(titles), 1.6 * len(rows) + 0.3), layout="constrained")
+    places = figure.subplots(len(rows), len(titles), squeeze=False)
+    for axes_of_row, planes, name in zip(places, rows, names, strict=True):
+        for axes, plane, title in zip(axes_of_row, planes, titles, strict=True):
+            is_map = title == "map"
+            axes.imshow(
+                plane,
+                cmap="inferno" if is_map else "gray",
+                vmin=0,
+                vmax=max(plane.max(), 1e-12) if is_map else 1,
+            )
+            axes.set(xticks=[], yticks=[])
+            for spine in axes.spines.values():
+                spine.set_visible(False)
+        axes_of_row[0].set_ylabel(name)
+    for axes, title in zip(places[0], titles, strict=True):
+        axes.set_title(title, fontsize="medium")
+    with written_whole(path) as file:
+        figure.savefig(file, dpi=120)
+
+
 def to_uint8(images: np.ndarray) -> np.ndarray:
     """Images in [0, 1] as 8 bits."""
     return (np.clip(images, 0, 1) * 255).round().astype(np.uint8)
