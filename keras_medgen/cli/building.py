@@ -1,9 +1,12 @@
 """From settings to a compiled model."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 
 from keras_medgen import data, models, networks
+from keras_medgen.cli import options, runs
 from keras_medgen.cli.settings import Settings
 
 STEPS_PER_EXECUTION = 8  # between two returns to Python: a tenth faster on small images
@@ -27,7 +30,7 @@ def compiled_model(settings: Settings, images: data.ImageData) -> models.Generat
         raise ValueError(f"--mask-weight needs masks: {settings.data} has none.")
     if settings.fit_prior is not None and settings.conditional and images.task != "multi-label":
         _check_classes(images)
-    model = {"vae": _vae, "vaegan": _vaegan, "gan": _gan}[settings.model](settings, images)
+    model = BUILDERS[settings.model](settings, images)
     highest = settings.learning_rate or model.default_learning_rate
     own = {"loss": settings.loss, "r1": settings.r1} if settings.model == "gan" else {}
     for name in ("discriminator_rate", "gradient_penalty", "critic_steps"):
@@ -91,14 +94,35 @@ def _gan(settings, images):
     )
 
 
+def _diffusion(settings, images):
+    given = {"num_classes": images.num_classes if settings.conditional else None}
+    given["seed"] = settings.seed
+    autoencoder = settings.autoencoder and runs.load_model(Path(settings.autoencoder))
+    grid = getattr(autoencoder, "latent_grid", None) or images.image_shape
+    return models.Diffusion(
+        images.image_shape,
+        **given,
+        autoencoder=autoencoder,
+        schedule=settings.noise_schedule,
+        prediction=settings.prediction,
+        noise=settings.noise,
+        min_snr=settings.min_snr,
+        denoiser=networks.unet(grid, **_width(settings), **given),
+    )
+
+
+BUILDERS = {"vae": _vae, "vaegan": _vaegan, "gan": _gan, "diffusion": _diffusion}
+
+
 def _augmentation(settings):
     names = [name.strip() for name in settings.discriminator_augmentation.split(",")]
     return tuple(name for name in names if name)
 
 
 def _common(settings, images):
+    grid = settings.latent_grid
     return {
-        "latent_dim": settings.latent_dim,
+        "latent_dim": settings.latent_dim if grid is None else options.parse_grid(grid),
         "num_classes": images.num_classes if settings.conditional else None,
         "seed": settings.seed,
     }
@@ -106,12 +130,19 @@ def _common(settings, images):
 
 def _network(settings, images, kind, seed, **arguments):
     """An encoder, decoder or generator."""
-    build = getattr(networks, f"{settings.network}_{kind}", None)
+    family = settings.network
+    common = _common(settings, images) | {"seed": seed}
+    if settings.latent_grid is not None:
+        if family != "convolutional":
+            raise ValueError(
+                f"--latent-grid needs --network convolutional. Received: --network {family}."
+            )
+        family, common["latent_grid"] = "spatial", common.pop("latent_dim")
+    build = getattr(networks, f"{family}_{kind}", None)
     if build is None:
         raise ValueError(
-            f"--network {settings.network} has no {kind}: it is not for --model {settings.model}."
+            f"--network {family} has no {kind}: it is not for --model {settings.model}."
         )
-    common = _common(settings, images) | {"seed": seed}
     return build(images.image_shape, **common, **_width(settings), **arguments)
 
 

@@ -1,5 +1,6 @@
 """`keras-medgen generate`."""
 
+import enum
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,9 @@ import typer
 from keras_medgen._files import folder_written_whole
 from keras_medgen._pictures import as_picture, save_grid, to_uint8
 from keras_medgen.cli import runs
+from keras_medgen.ops import samplers
+
+Sampler = enum.StrEnum("Sampler", {name: name for name in samplers.SAMPLERS})
 
 
 def generate(
@@ -21,6 +25,14 @@ def generate(
         typer.Option(
             help="Of a conditional model: a class, or several to take in turn: 0,2. Default: all."
         ),
+    ] = None,
+    sampler: Annotated[Sampler | None, typer.Option(help="diffusion. Default: ddim.")] = None,
+    num_steps: Annotated[
+        int | None, typer.Option(min=1, help="diffusion: of the sampler. Default: 25.")
+    ] = None,
+    guidance_scale: Annotated[
+        float | None,
+        typer.Option(help="diffusion, conditional: how far to go for the label. Default: 1."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to make. Default: RUN/images-seed-SEED.")
@@ -34,6 +46,7 @@ def generate(
       keras-medgen generate runs/demo
       keras-medgen generate runs/demo --num 100 --seed 7 --out synthetic
       keras-medgen generate runs/conditional --num 100 --labels 1
+      keras-medgen generate runs/diffusion --num 16 --sampler dpm_solver++ --num-steps 15
     """
     if out is None:
         out = (run if run.is_dir() else run.parent) / f"images-seed-{seed}"
@@ -42,7 +55,12 @@ def generate(
     if out.exists() and not (out / "images.npz").is_file():
         raise FileExistsError(f"{out} holds no generated images; it is left as it is.")
     model = runs.load_model(run)
-    images = model.generate(num, labels=_labels(labels, num), seed=seed)
+    given = {"sampler": sampler, "num_steps": num_steps, "guidance_scale": guidance_scale}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and not hasattr(model, "num_timesteps"):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{options}: for diffusion models. Received: a {type(model).__name__}.")
+    images = model.generate(num, labels=_labels(labels, num), seed=seed, **given)
     if out.exists():
         shutil.rmtree(out)
     with folder_written_whole(out) as folder:

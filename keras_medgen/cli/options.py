@@ -69,6 +69,18 @@ def parse_window(text: str | None) -> str | tuple[float, float] | None:
     return centre, width
 
 
+def parse_grid(text: str) -> tuple[int, int, int]:
+    """Takes "7x7x4" as (7, 7, 4)."""
+    try:
+        rows, columns, channels = (int(part) for part in text.split("x"))
+    except ValueError:
+        raise ValueError(
+            "--latent-grid must be ROWSxCOLUMNSxCHANNELS, such as 7x7x4. "
+            f"Received: --latent-grid {text}."
+        ) from None
+    return rows, columns, channels
+
+
 def parse_augment(text: str | None) -> data.Augment | None:
     """Takes "flip_horizontal,rotation=10" as `augment(flip_horizontal=True, rotation=10)`."""
     if not text:

@@ -21,6 +21,7 @@ class Settings:
     network: str = "convolutional"
     width: int | None = None
     latent_dim: int = 64
+    latent_grid: str | None = None
     dropout: float = 0.0
     spectral_normalization: bool = False
     conditional: bool = False
@@ -36,6 +37,11 @@ class Settings:
     r1: float = 0.0
     critic_steps: int | None = None
     discriminator_augmentation: str = ""
+    autoencoder: str | None = None
+    noise_schedule: str = "cosine"
+    prediction: str = "velocity"
+    noise: str = "gaussian"
+    min_snr: float = 5.0
     kl_schedule: str | None = None
     free_bits: float = 0.0
     capacity: float | None = None

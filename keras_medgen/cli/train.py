@@ -10,6 +10,7 @@ from keras_medgen import losses, models
 from keras_medgen.cli import options, runs
 from keras_medgen.cli.settings import Settings
 from keras_medgen.cli.training import resume_training, run_training
+from keras_medgen.ops import denoising, noise_schedules
 
 DEFAULTS = Settings(data="")
 BESIDE_RESUME = {"resume", "data", "data_dir"}  # images may have moved; all else is settled
@@ -17,6 +18,8 @@ BESIDE_RESUME = {"resume", "data", "data_dir"}  # images may have moved; all els
 
 # The options that only some models have; the others are for all.
 OF_MODELS = {
+    "network": ("vae", "vaegan", "gan"),
+    "latent_dim": ("vae", "vaegan", "gan"),
     "reconstruction": ("vae",),
     "prior": ("vae",),
     "prior_components": ("vae",),
@@ -27,6 +30,7 @@ OF_MODELS = {
     "input_noise": ("vae",),
     "kl_weight": ("vae", "vaegan"),
     "fit_prior": ("vae", "vaegan"),
+    "latent_grid": ("vae", "vaegan"),
     "gamma": ("vaegan",),
     "adversarial": ("vaegan",),
     "fakes": ("vaegan",),
@@ -38,6 +42,11 @@ OF_MODELS = {
     "r1": ("gan",),
     "critic_steps": ("gan",),
     "discriminator_augmentation": ("gan",),
+    "autoencoder": ("diffusion",),
+    "noise_schedule": ("diffusion",),
+    "prediction": ("diffusion",),
+    "noise": ("diffusion",),
+    "min_snr": ("diffusion",),
 }
 
 
@@ -47,6 +56,7 @@ class Model(enum.StrEnum):
     vae = "vae"
     vaegan = "vaegan"
     gan = "gan"
+    diffusion = "diffusion"
 
 
 class Schedule(enum.StrEnum):
@@ -101,6 +111,9 @@ class Fakes(enum.StrEnum):
 Reconstruction = enum.StrEnum("Reconstruction", list(losses.RECONSTRUCTIONS))
 Prior = enum.StrEnum("Prior", list(models.PRIORS))
 Loss = enum.StrEnum("Loss", list(losses.ADVERSARIAL_LOSSES))
+NoiseSchedule = enum.StrEnum("NoiseSchedule", list(noise_schedules.SCHEDULES))
+Prediction = enum.StrEnum("Prediction", list(denoising.PREDICTIONS))
+Noise = enum.StrEnum("Noise", list(models.NOISES))
 
 
 def train(
@@ -127,13 +140,21 @@ def train(
     ] = None,
     data_dir: options.DataDir = None,
     latent_dim: Annotated[int, typer.Option(min=1)] = DEFAULTS.latent_dim,
+    latent_grid: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROWSxCOLUMNSxCHANNELS",
+            help="vae, vaegan: latents on a grid, in the place of --latent-dim: 7x7x4 for images "
+            "of 28 pixels.",
+        ),
+    ] = None,
     network: Annotated[Network, typer.Option(help="Of which family.")] = Network.convolutional,
     width: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="convolutional, dcgan: channels of the finest stage; less is faster. Default: 32 "
-            "for convolutional, 64 for dcgan.",
+            help="convolutional, dcgan, diffusion: channels of the finest stage; less is faster. "
+            "Default: 32, and 64 for dcgan.",
         ),
     ] = None,
     conditional: Annotated[
@@ -218,12 +239,31 @@ def train(
     spectral_normalization: Annotated[
         bool, typer.Option("--spectral-normalization", help="vaegan, gan: of the discriminator.")
     ] = False,
+    autoencoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="diffusion: the run of a vae with --latent-grid, in whose latents to diffuse.",
+        ),
+    ] = None,
+    noise_schedule: Annotated[
+        NoiseSchedule, typer.Option(help="diffusion: how noise grows with the timestep.")
+    ] = NoiseSchedule.cosine,
+    prediction: Annotated[
+        Prediction, typer.Option(help="diffusion: what its network predicts.")
+    ] = Prediction.velocity,
+    noise: Annotated[
+        Noise, typer.Option(help="diffusion: of which kind; simplex is for anomalies.")
+    ] = Noise.gaussian,
+    min_snr: Annotated[
+        float, typer.Option(min=1e-8, help="diffusion: limit of the weight of little noise.")
+    ] = DEFAULTS.min_snr,
     learning_rate: Annotated[
         float | None,
         typer.Option(
             min=1e-8,
             help="The highest; see --schedule. Default: 1e-3 for vae, 3e-4 for vaegan, 2e-4 for "
-            "gan.",
+            "gan, 5e-4 for diffusion.",
         ),
     ] = None,
     discriminator_rate: Annotated[
@@ -308,6 +348,7 @@ def train(
             augment=augment,
             batch_size=batch_size,
             latent_dim=latent_dim,
+            latent_grid=latent_grid,
             network=network.value,
             width=width,
             conditional=conditional,
@@ -325,6 +366,11 @@ def train(
             discriminator_augmentation=discriminator_augmentation,
             dropout=dropout,
             spectral_normalization=spectral_normalization,
+            autoencoder=autoencoder,
+            noise_schedule=noise_schedule.value,
+            prediction=prediction.value,
+            noise=noise.value,
+            min_snr=min_snr,
             kl_schedule=kl_schedule and kl_schedule.value,
             free_bits=free_bits,
             capacity=capacity,
@@ -357,10 +403,13 @@ def _given(context: typer.Context) -> dict[str, str]:
 
 
 def _check_model(context: typer.Context, model: str) -> None:
-    for name, option in _given(context).items():
+    given = _given(context)
+    if {"latent_dim", "latent_grid"} <= given.keys():
+        raise ValueError("--latent-grid stands in the place of --latent-dim: give one of them.")
+    for name, option in given.items():
         if model not in OF_MODELS.get(name, model):
             raise ValueError(
-                f"{option} is for {' and '.join(OF_MODELS[name])}. Received: --model {model}."
+                f"{option} is for {', '.join(OF_MODELS[name])}. Received: --model {model}."
             )
 
 

@@ -27,6 +27,7 @@ from keras_medgen.data.records import is_prepared
 SAMPLES = 64
 RECONSTRUCTIONS = 32
 GAUGED = 64  # images, and as many samples, of which the gauge of mode collapse takes the similarity
+ADVERSARIAL = ("vaegan", "gan")  # models whose samples may collapse
 KL_WARM_UP = 0.25  # of the epochs
 # Whose defaults the models choose.
 CHOSEN = ("kl_weight", "gamma", "gradient_penalty", "r1", "critic_steps")
@@ -181,7 +182,7 @@ def _fit(model, images, settings, run, checkpoint, done) -> dict[str, list[float
     divergence = callbacks.StopAtNaN(verbose=False)
     watchers = [
         *_kl_schedule(settings),
-        *([_gauge(images, settings.seed)] if settings.model != "vae" else []),
+        *([_gauge(images, settings.seed)] if settings.model in ADVERSARIAL else []),
         keras.callbacks.CSVLogger(history, append=done > 0),
         callbacks.LossCurves(run.path / runs.LOSS, csv=history),
         callbacks.SampleGrid(run.path / runs.PROGRESS, epochs=shown, seed=settings.seed),
@@ -227,6 +228,12 @@ def _measure(model, images, seed, run) -> None:
     save_grid(run.path / runs.SAMPLES, model.generate(SAMPLES, seed=seed), columns=8)
     if hasattr(model, "encoder"):
         measured |= _measure_reconstructions(model, images, run)
+    elif hasattr(model, "reconstruct"):
+        test = images.arrays("test")
+        originals, labels = _spread(test["images"]), test.get("labels")
+        labels = None if model.num_classes is None else _spread(labels)
+        reconstructions = model.reconstruct(originals, labels=labels, seed=seed)
+        save_reconstructions(run.path / runs.RECONSTRUCTIONS, originals, reconstructions)
     run.write_json(runs.METRICS, {f"test_{name}": value for name, value in measured.items()})
 
 
@@ -239,11 +246,17 @@ def _measure_reconstructions(model, images, run) -> dict:
     if len(originals) > 1:
         statistics = latents.statistics(model, originals, given)
         measured |= {k: statistics[k] for k in ("active_units", "kl_per_dimension")}
-    shown = np.linspace(0, len(originals) - 1, min(RECONSTRUCTIONS, len(originals))).astype(int)
-    save_reconstructions(run.path / runs.RECONSTRUCTIONS, originals[shown], reconstructions[shown])
+    shown = _spread(originals), _spread(reconstructions)
+    save_reconstructions(run.path / runs.RECONSTRUCTIONS, *shown)
     if min(len(originals), model.latent_dim) > 1:
         latents.save_map(run.path / runs.LATENTS, model, originals, labels, images.class_names)
     return measured
+
+
+def _spread(rows: np.ndarray) -> np.ndarray:
+    """The rows to show, from all over: the first of a folder are all of one class."""
+    places = np.linspace(0, len(rows) - 1, min(RECONSTRUCTIONS, len(rows))).astype(int)
+    return rows[places]
 
 
 def _export(model, run) -> float:

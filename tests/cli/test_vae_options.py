@@ -1,4 +1,5 @@
 import json
+import re
 
 import keras
 import numpy as np
@@ -66,6 +67,32 @@ def test_the_same_options_give_the_same_model(call, labelled):
         keras.saving.load_model(call.folder / out / "model.keras").generate(3) for out in ("a", "b")
     )
     np.testing.assert_array_equal(first, again)
+
+
+def test_a_grid_of_latents(call, scans):
+    arguments = [
+        word for word in small(scans, "a", "--epochs", 1) if word not in ("--latent-dim", 4)
+    ]
+    assert call(*arguments, "--latent-grid", "8x8x2", "--width", 8)[0] == 0
+    model = keras.saving.load_model(call.folder / "a" / "model.keras")
+    assert model.latent_grid == (8, 8, 2)
+    assert model.encoder.get_layer("mean").kernel.shape == (1, 1, 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("8x8",), "--latent-grid must be ROWSxCOLUMNSxCHANNELS"),
+        (("3x3x1",), r"of 8x8 places .* Received: latent_grid=\(3, 3, 1\)"),
+        (("8x8x2", "--network", "dense"), "--latent-grid needs --network convolutional"),
+        (("8x8x2", "--model", "gan"), "--latent-grid is for vae, vaegan"),
+        (("8x8x2", "--latent-dim", 4), "--latent-grid stands in the place of --latent-dim"),
+    ],
+)
+def test_a_grid_that_does_not_fit_is_refused(call, scans, options, message):
+    code, _, err = call("train", "--data", scans, "--out", "a", "--latent-grid", *options)
+    assert code == 2
+    assert re.search(message, " ".join(err.split()))
 
 
 def test_conditional_wants_labels(call, scans):
