@@ -66,8 +66,12 @@ def made(name, shape):
     return model
 
 
+def in_a_path(name):
+    return name.replace(", ", "-").replace(" ", "-")
+
+
 def trained(name, images, folder):
-    path = folder / f"{name.replace(', ', '-').replace(' ', '-')}.keras"
+    path = folder / f"{in_a_path(name)}.keras"
     if not path.is_file():
         model = made(name, images.shape[1:])
         images = np.concatenate([images, images[:, :, ::-1]])
@@ -154,12 +158,12 @@ def main():
         }
         print({row: round(value, 3) for row, value in chosen.items()}, flush=True)
         if hasattr(model, "num_timesteps"):
-            picture = arguments.out / f"{name.replace(', ', '-').replace(' ', '-')}.png"
+            picture = arguments.out / f"{in_a_path(name)}.png"
             kmg.anomaly.sweep_timesteps(
                 model, data, TIMESTEPS, out=picture, **PROCESSING, **SAMPLING
             )
         content = tables[name].as_dict() | {"validation_pixel_ap": chosen}
-        (arguments.out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        (arguments.out / f"{in_a_path(name)}.json").write_text(json.dumps(content, indent=1) + "\n")
     for table in tables.values():
         print(table.to_markdown(), flush=True)
 

@@ -98,19 +98,24 @@ class DenoisingModel(LatentModel):
 
     def decoded(self, latents, labels=None, training=False):
         """Images of noise, by 25 steps of "ddim"; see `LatentModel.decoded`."""
-        steps = self._steps("ddim", None, self.num_timesteps - 1)
-        noise = self.shaped(latents)
-        steps = {name: tf.constant(column) for name, column in steps.items()}
-        return self.images(self._run(steps, noise, tf.zeros_like(noise), labels)[0], labels)
+        return self._denoised(self.shaped(latents), self.num_timesteps - 1, labels)
 
     def call(self, images, labels=None, training=False):
         """Restores images in [0, 1] (not checked): a tenth of the way to noise and back again."""
         clean = self.clean(images, labels)
         timestep = self._checked_timestep(None)
         noise = self.shaped(self.noise((tf.shape(clean)[0], self.latent_dim), training=False))
-        steps = self._steps("ddim", None, timestep)
-        steps = {name: tf.constant(column) for name, column in steps.items()}
-        noised = steps["signal"][0] * clean + steps["sigma"][0] * noise
+        signal, sigma = self._shares(timestep)
+        return self._denoised(signal * clean + sigma * noise, timestep, labels)
+
+    def _shares(self, timestep):
+        """Of the image and of the noise, in what is noised to that timestep."""
+        bar = self.alpha_bars[timestep]
+        return math.sqrt(bar), math.sqrt(1 - bar)
+
+    def _denoised(self, noised, start, labels):
+        """Images by the default steps, all in one graph: tensors."""
+        steps = self._steps("ddim", None, start)
         return self.images(self._run(steps, noised, tf.zeros_like(noised), labels)[0], labels)
 
     def generate(
@@ -181,6 +186,7 @@ class DenoisingModel(LatentModel):
         def finish(noised, labels):
             return unsigned(noised) if self.autoencoder is None else self.images(noised, labels)
 
+        timestep = self._checked_timestep(timestep)
         finish = self._function("noised images", finish)
         return self._in_noise(images, labels, timestep, seed, lambda x, y, *_: finish(x, y))
 
@@ -242,19 +248,17 @@ class DenoisingModel(LatentModel):
 
     def _in_noise(self, images, labels, timestep, seed, function):
         """Applies a function of (noised, labels, seed, first number) to batches of one size."""
-        timestep = self._checked_timestep(timestep)
         images = checked_images(images, self.image_shape)
         if labels is not None or getattr(self.autoencoder, "num_classes", None) is not None:
             labels = checked_labels(labels, len(images), self.num_classes)
-        share = self.alpha_bars[timestep]
-        rates = tf.constant([math.sqrt(share), math.sqrt(1 - share)], tf.float32)
+        shares = tf.constant(self._shares(timestep), tf.float32)
         add_noise = self._function("add noise", self._add_noise)
         seed = tf.constant(seed)
         parts = [np.zeros((0, *self.image_shape), np.float32)]
         for start in range(0, len(images), GENERATE_BATCH):
             part, given = (_padded(rows, start) for rows in (images, labels))
             first = tf.constant(start)
-            noised = add_noise(part, given, seed, first, rates)
+            noised = add_noise(part, given, seed, first, shares)
             parts.append(function(noised, given, seed, first).numpy())
         return np.concatenate(parts)[: len(images)]
 
@@ -262,9 +266,9 @@ class DenoisingModel(LatentModel):
         numbers = start + tf.range(GENERATE_BATCH)
         return self.shaped(normal_rows(seed, numbers, self.noise_shape))
 
-    def _add_noise(self, images, labels, seed, start, rates):
+    def _add_noise(self, images, labels, seed, start, shares):
         clean = self.clean(images, labels)
-        return rates[0] * clean + rates[1] * self._noise_rows(seed, start)
+        return shares[0] * clean + shares[1] * self._noise_rows(seed, start)
 
     def _advance(self, steps, guidance_scale, num, verbose):
         """A function that takes a batch through all steps, compiled for any number of them.

@@ -120,8 +120,8 @@ def run_steps(steps, noised, previous_clean, predict, prediction, clip=None, fre
     """Takes steps of a sampler, in a loop of the graph.
 
     Args:
-        steps: as `sampler_steps` returns them, float32 tensors, with `timestep`, int32 (steps,),
-            beside them.
+        steps: as `sampler_steps` returns them, of the images' dtype, with `timestep`, int32
+            (steps,), beside them.
         noised: float32 (batch, ...), at the first timestep.
         previous_clean: the clean image that was seen the step before; zeros at the start.
         predict: from noised images and a timestep, int32 (), to what the network says.
@@ -149,6 +149,7 @@ def run_steps(steps, noised, previous_clean, predict, prediction, clip=None, fre
             after += step["fresh_noise"] * fresh_noise(step["timestep"])
         return number + 1, after, clean
 
+    steps = {name: tf.convert_to_tensor(column) for name, column in steps.items()}
     count = tf.shape(steps["timestep"])[0]
     start = (tf.constant(0), noised, previous_clean)
     return tf.while_loop(lambda number, *_: number < count, body, start)[1:]
