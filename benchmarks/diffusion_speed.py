@@ -135,7 +135,9 @@ def write_reference(settings):
     images, timesteps = probes(settings.side)
     arrays["outputs"] = model.denoiser({"images": images, "timesteps": timesteps}).numpy()
     arrays["noise"] = normal_rows(0, np.arange(4), SHAPES[settings.side]).numpy()
-    arrays["samples"] = model.generate(4, seed=0, num_steps=SAMPLING_STEPS, verbose=0)
+    arrays["samples"] = model.generate(
+        4, seed=0, num_steps=SAMPLING_STEPS, spacing="even", verbose=0
+    )
     arrays["alpha_bars"] = model.alpha_bars
     np.savez(settings.reference, **arrays)
     return {"parameters": int(sum(np.prod(v.shape) for v in model.denoiser.trainable_variables))}

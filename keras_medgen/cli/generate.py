@@ -14,6 +14,7 @@ from keras_medgen.cli import runs
 from keras_medgen.ops import samplers
 
 Sampler = enum.StrEnum("Sampler", {name: name for name in samplers.SAMPLERS})
+Spacing = enum.StrEnum("Spacing", {name: name for name in samplers.SPACINGS})
 
 
 def generate(
@@ -29,6 +30,9 @@ def generate(
     sampler: Annotated[Sampler | None, typer.Option(help="diffusion. Default: ddim.")] = None,
     num_steps: Annotated[
         int | None, typer.Option(min=1, help="diffusion: of the sampler. Default: 25.")
+    ] = None,
+    spacing: Annotated[
+        Spacing | None, typer.Option(help="diffusion: of the timesteps. Default: quadratic.")
     ] = None,
     guidance_scale: Annotated[
         float | None,
@@ -55,7 +59,12 @@ def generate(
     if out.exists() and not (out / "images.npz").is_file():
         raise FileExistsError(f"{out} holds no generated images; it is left as it is.")
     model = runs.load_model(run)
-    given = {"sampler": sampler, "num_steps": num_steps, "guidance_scale": guidance_scale}
+    given = {
+        "sampler": sampler,
+        "num_steps": num_steps,
+        "spacing": spacing,
+        "guidance_scale": guidance_scale,
+    }
     given = {name: value for name, value in given.items() if value is not None}
     if given and not hasattr(model, "num_timesteps"):
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)

@@ -16,6 +16,7 @@ from keras_medgen.ops.samplers import run_steps, sampler_steps, spaced_timesteps
 from keras_medgen.ops.simplex import simplex_noise
 
 DEFAULT_STEPS = 25
+PARTS = 2  # of a batch, side by side: a CPU makes more of two small operations than of a large one
 CHUNK = 25  # steps between two signs of progress
 TENTH = 10  # of the timesteps: to which images are noised by default
 LATENT_LIMIT = 8.0  # standard deviations, of clean latents: a network is less sure at first
@@ -61,11 +62,11 @@ class DenoisingModel(LatentModel):
 
     # Sampling.
 
-    def _steps(self, sampler, num_steps, start, eta=0.0):
+    def _steps(self, sampler, num_steps, start, spacing="quadratic", eta=0.0):
         """Steps from timestep `start` to the clean image, np.ndarrays for `run_steps`."""
         if num_steps is None:
             num_steps = min(DEFAULT_STEPS, start + 1)
-        timesteps = spaced_timesteps(num_steps, start)
+        timesteps = spaced_timesteps(num_steps, start, spacing)
         bars = np.append(self.alpha_bars[timesteps], 1.0)
         steps = sampler_steps(sampler, bars[:-1], bars[1:], eta)
         return {name: column.astype(np.float32) for name, column in steps.items()} | {
@@ -126,6 +127,7 @@ class DenoisingModel(LatentModel):
         *,
         num_steps=None,
         sampler="ddim",
+        spacing="quadratic",
         eta=0.0,
         guidance_scale=1.0,
         verbose="auto",
@@ -140,6 +142,8 @@ class DenoisingModel(LatentModel):
                 fewer.
             sampler: "ddpm", "ddim" or "dpm_solver++"; see `keras_medgen.ops.samplers`. "ddpm"
                 wants hundreds of steps.
+            spacing: of the timesteps of fewer steps than that: "quadratic" takes more of them
+                where there is less noise, "even" does not.
             eta: of "ddim": 0 is deterministic, given the first noise; 1 adds as much noise as
                 "ddpm".
             guidance_scale: of a conditional model: how far to go beyond what is predicted
@@ -159,7 +163,7 @@ class DenoisingModel(LatentModel):
                 "guidance_scale is for a conditional model, one with num_classes. "
                 f"Received: guidance_scale={guidance_scale}."
             )
-        steps = self._steps(sampler, num_steps, self.num_timesteps - 1, eta)
+        steps = self._steps(sampler, num_steps, self.num_timesteps - 1, spacing, eta)
         advance = self._advance(steps, guidance_scale, num, verbose)
         shaped = self._function("noise", self._noise_rows)
         finish = self._function("images", self.images)
@@ -198,6 +202,7 @@ class DenoisingModel(LatentModel):
         *,
         num_steps=None,
         sampler="ddim",
+        spacing="quadratic",
         eta=0.0,
         seed=0,
         verbose="auto",
@@ -215,6 +220,7 @@ class DenoisingModel(LatentModel):
                 restored without a label.
             num_steps: from the timestep back. Default 25, or all where there are fewer.
             sampler: see `generate`.
+            spacing: see `generate`.
             eta: see `generate`.
             seed: int; the noise of image i depends on `(seed, i)` alone.
             verbose: see `generate`.
@@ -227,7 +233,7 @@ class DenoisingModel(LatentModel):
                 do not fit.
         """
         timestep = self._checked_timestep(timestep)
-        steps = self._steps(sampler, num_steps, timestep, eta)
+        steps = self._steps(sampler, num_steps, timestep, spacing, eta)
         advance = self._advance(steps, 1.0, len(images), verbose)
         finish = self._function("images", self.images)
 
@@ -286,14 +292,24 @@ class DenoisingModel(LatentModel):
         fresh, guided = bool(steps["fresh_noise"].any()), guidance_scale != 1
 
         def run(steps, noised, previous, labels, scale, seed, start):
-            def fresh_noise(timestep):
-                numbers = start + tf.range(GENERATE_BATCH)
-                return self.shaped(normal_rows(seed, numbers, self.noise_shape, stream=timestep))
+            @tf.function  # so that the network is traced once for all parts
+            def part(noised, previous, labels, start):
+                def fresh_noise(timestep):
+                    numbers = start + tf.range(GENERATE_BATCH // PARTS)
+                    return self.shaped(normal_rows(seed, numbers, self.noise_shape, timestep))
 
-            arguments = {"fresh_noise": fresh_noise if fresh else None}
-            if guided:
-                arguments["guidance_scale"] = scale
-            return self._run(steps, noised, previous, labels, **arguments)
+                arguments = {"fresh_noise": fresh_noise if fresh else None}
+                if guided:
+                    arguments["guidance_scale"] = scale
+                return self._run(steps, noised, previous, labels, **arguments)
+
+            columns = [
+                [None] * PARTS if column is None else tf.split(column, PARTS)
+                for column in (noised, previous, labels)
+            ]
+            starts = [start + number * (GENERATE_BATCH // PARTS) for number in range(PARTS)]
+            parts = [part(*arguments) for arguments in zip(*columns, starts, strict=True)]
+            return tuple(tf.concat(column, axis=0) for column in zip(*parts, strict=True))
 
         function = self._function(f"run, fresh={fresh}, guided={guided}", run)
         scale = tf.constant(guidance_scale, tf.float32)

@@ -14,10 +14,11 @@ import tensorflow as tf
 from keras_medgen.ops.denoising import clean_and_noise
 
 SAMPLERS = ("ddpm", "ddim", "dpm_solver++")
+SPACINGS = {"even": 1, "quadratic": 2}  # powers of the share of steps that are left
 
 
-def spaced_timesteps(num_steps, start):
-    """The timesteps of a sampler, the last first: from `start`, in even strides down to 0.
+def spaced_timesteps(num_steps, start, spacing="even"):
+    """The timesteps of a sampler, the last first: from `start`, in strides down to 0.
 
     A whole stride lies between the last of them and the clean image, so that no stride is wasted
     on noise that cannot be told from that of the first timestep (Lin et al. 2024,
@@ -26,19 +27,28 @@ def spaced_timesteps(num_steps, start):
     Args:
         num_steps: int, from 1 to `start` + 1.
         start: the first timestep.
+        spacing: "even" strides, or "quadratic" ones, shorter where there is less noise, which
+            takes more care of fine detail (Song et al. 2021, https://arxiv.org/abs/2010.02502,
+            appendix D).
 
     Returns:
         np.ndarray int (num_steps,), falling.
 
     Raises:
-        ValueError: for another number of steps.
+        ValueError: for another number of steps or spacing.
     """
+    if spacing not in SPACINGS:
+        raise ValueError(
+            f"spacing must be one of {', '.join(SPACINGS)}. Received: spacing={spacing!r}."
+        )
     if not isinstance(num_steps, numbers.Integral) or not 1 <= num_steps <= start + 1:
         raise ValueError(
             f"num_steps must be an integer from 1 to {start + 1}, the timesteps that there are. "
             f"Received: num_steps={num_steps}."
         )
-    return np.round((start + 1) * np.arange(num_steps, 0, -1) / num_steps).astype(int) - 1
+    left = np.arange(num_steps, 0, -1)
+    timesteps = np.round((start + 1) * (left / num_steps) ** SPACINGS[spacing]).astype(int)
+    return np.maximum(timesteps, left) - 1
 
 
 def sampler_steps(sampler, alpha_bars, next_alpha_bars, eta=0.0):

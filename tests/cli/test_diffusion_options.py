@@ -41,9 +41,10 @@ def test_every_option_reaches_the_model(call, scans, monkeypatch):
     kernels = [v.shape for v in model.denoiser.trainable_variables if len(v.shape) == 4]
     assert kernels[0] == (3, 3, 2, 8)
     options = ("--num", 2, "--sampler", "dpm_solver++", "--num-steps", 3, "--out", "images")
+    options += ("--spacing", "even")
     assert call("generate", "run", *options)[0] == 0
     with np.load(call.folder / "images/images.npz") as made:
-        expected = model.generate(2, sampler="dpm_solver++", num_steps=3)
+        expected = model.generate(2, sampler="dpm_solver++", num_steps=3, spacing="even")
         np.testing.assert_array_equal(made["images"], expected)
 
 

@@ -9,7 +9,13 @@ import tensorflow as tf
 
 from keras_medgen.ops.denoising import PREDICTIONS, clean_and_noise, loss_weight, prediction_target
 from keras_medgen.ops.noise_schedules import SCHEDULES, alpha_bars
-from keras_medgen.ops.samplers import SAMPLERS, run_steps, sampler_steps, spaced_timesteps
+from keras_medgen.ops.samplers import (
+    SAMPLERS,
+    SPACINGS,
+    run_steps,
+    sampler_steps,
+    spaced_timesteps,
+)
 
 ORACLE = json.loads((Path(__file__).parents[1] / "oracles" / "samplers.json").read_text())
 LINEAR = alpha_bars("linear", 1000)
@@ -221,9 +227,10 @@ class TestGaussianData:
     @pytest.mark.parametrize("num_steps", [50, 1000])
     @pytest.mark.parametrize("sampler", SAMPLERS)
     @pytest.mark.parametrize("schedule", ["linear", "cosine"])
-    def test_moments(self, schedule, sampler, num_steps, deviation):
+    @pytest.mark.parametrize("spacing", SPACINGS)
+    def test_moments(self, spacing, schedule, sampler, num_steps, deviation):
         bars = alpha_bars(schedule, 1000)
-        timesteps = spaced_timesteps(num_steps, 999)
+        timesteps = spaced_timesteps(num_steps, 999, spacing)
 
         def optimal(x, timestep):  # the noise that is to be expected in x
             share = tf.gather(bars, timestep)
@@ -262,6 +269,23 @@ class TestSteps:
             assert timesteps[0] == 999
             assert len(np.unique(timesteps)) == num_steps
             assert np.ptp(-np.diff(timesteps)) <= 1
+
+    def test_spaced_quadratically(self):
+        np.testing.assert_array_equal(spaced_timesteps(4, 999, "quadratic"), [999, 562, 249, 61])
+        np.testing.assert_array_equal(
+            spaced_timesteps(1000, 999, "quadratic"), np.arange(999, -1, -1)
+        )
+        for num_steps in (7, 25, 333, 900):
+            timesteps = spaced_timesteps(num_steps, 999, "quadratic")
+            strides = -np.diff(timesteps)
+            assert timesteps[0] == 999
+            assert timesteps[-1] == max(round(1000 / num_steps**2), 1) - 1
+            assert strides.min() >= 1
+            assert np.diff(strides).max() <= 1  # but for rounding, they only fall
+
+    def test_unknown_spacing(self):
+        with pytest.raises(ValueError, match="even, quadratic.*spacing='karras'"):
+            spaced_timesteps(4, 999, "karras")
 
     @pytest.mark.parametrize("num_steps", [0, 102, 2.5])
     def test_more_steps_than_timesteps(self, num_steps):
