@@ -27,11 +27,11 @@ import keras_medgen as kmg
 from keras_medgen._pictures import save_grid
 
 SAMPLERS = (
-    ("ddim", 25),
-    ("dpm_solver++", 15),
-    ("ddim", 10),
-    ("ddpm", 25),
-    ("ddpm", 1000),
+    ("ddim", 25, "quadratic"),
+    ("dpm_solver++", 15, "quadratic"),
+    ("ddim", 25, "even"),
+    ("dpm_solver++", 15, "even"),
+    ("ddpm", 1000, "even"),
 )
 COMPONENTS = 64
 PARTS = 8  # of each sampler's images, a seed each
@@ -60,13 +60,13 @@ def extractors(train):
     return {f"pixels/{COMPONENTS}": pixels, "gradients": gradients}
 
 
-def sampled(model, folder, sampler, num_steps, seed, num):
+def sampled(model, path, steps, seed, num):
     """Images and seconds of one part, from its file where it is there."""
-    path = folder / f"{sampler.replace('+', 'p')}-{num_steps}-{num}-{seed}.npz"
     if not path.is_file():
-        model.generate(1, sampler=sampler, num_steps=num_steps, verbose=0)  # to compile
+        arguments = dict(zip(("sampler", "num_steps", "spacing"), steps, strict=True))
+        model.generate(1, verbose=0, **arguments)  # to compile
         start = time.perf_counter()
-        images = model.generate(num, seed=seed, sampler=sampler, num_steps=num_steps, verbose=0)
+        images = model.generate(num, seed=seed, verbose=0, **arguments)
         seconds = time.perf_counter() - start
         np.savez(path, images=np.round(images * 255).astype(np.uint8), seconds=seconds)
     with np.load(path) as content:
@@ -103,15 +103,18 @@ def main():
         name: frechet_distance(*map(extract, parts_of_real)) for name, extract in known.items()
     }
     rows = []
-    for sampler, num_steps in SAMPLERS:
+    for steps in SAMPLERS:
+        name = "-".join(map(str, steps)).replace("+", "p")
+        num = arguments.num // PARTS
         parts = [
-            sampled(model, folder, sampler, num_steps, seed, arguments.num // PARTS)
+            sampled(model, folder / f"{name}-{num}-{seed}.npz", steps, seed, num)
             for seed in range(PARTS)
         ]
         images = np.concatenate([part for part, _ in parts])
         seconds = sum(seconds for _, seconds in parts)
-        save_grid(folder / f"{sampler.replace('+', 'p')}-{num_steps}.png", images[:32], columns=8)
-        row = {"sampler": sampler, "steps": num_steps, "images/s": len(images) / seconds}
+        save_grid(folder / f"{name}.png", images[:32], columns=8)
+        row = dict(zip(("sampler", "steps", "spacing"), steps, strict=True))
+        row["images/s"] = len(images) / seconds
         for name, extract in known.items():
             row[name] = frechet_distance(extract(train), extract(images))
         rows.append(row)
@@ -120,15 +123,20 @@ def main():
     (folder / "samplers.json").write_text(json.dumps(result, indent=2) + "\n")
 
     titles = [f"FD[{name},N={arguments.num}]" for name in known]
-    print("| sampler | steps | images/s | " + " | ".join(f"{t} | ratio" for t in titles) + " |")
-    print("|---|" + "---:|" * (2 + 2 * len(titles)))
+    print(
+        "| sampler | steps | spacing | images/s | "
+        + " | ".join(f"{t} | ratio" for t in titles)
+        + " |"
+    )
+    print("|---|---:|---|" + "---:|" * (1 + 2 * len(titles)))
     for row in rows:
         cells = [f"{row[name]:.4g} | {row[name] / rows[-1][name]:.2f}" for name in known]
         print(
-            f"| {row['sampler']} | {row['steps']} | {row['images/s']:.2f} | {' | '.join(cells)} |"
+            f"| {row['sampler']} | {row['steps']} | {row['spacing']} | {row['images/s']:.2f} "
+            f"| {' | '.join(cells)} |"
         )
     print(
-        "| real images, others | | | " + " | ".join(f"{v:.4g} | " for v in floors.values()) + " |"
+        "| real images, others | | | | " + " | ".join(f"{v:.4g} | " for v in floors.values()) + " |"
     )
 
 

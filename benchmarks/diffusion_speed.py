@@ -17,17 +17,22 @@ their largest value, and so the images that 25 steps of DDIM make of the same no
 
 "diffusers" is as its users run it: eager, in the default layout. "diffusers, best" is its fastest
 setting: channels last, `torch.compile` with inductor (a C++ compiler is needed), in training also
-the fused Adam. Compilation and the first calls are not timed. Each side runs in a process of its
-own with two threads, in turn, several times over; what counts is the median ratio of a round.
+the fused Adam. "keras_medgen" is as its users run it; "keras_medgen, best", of sampling alone, has
+one thread for each operation, as with TF_NUM_INTRAOP_THREADS=1 in the environment: a batch is
+sampled in two halves side by side. Compilation and the first calls are not timed. Each side lives
+in a process of its own with two threads, and they take turns, one timed call each: what counts is
+the median ratio of such a round, which a machine that is slower at one moment than at another
+spoils least.
 
     pip install '.[bench]'   # on a machine without a GPU: torch==2.13.0, the CPU build
     python benchmarks/diffusion_speed.py
-    python benchmarks/diffusion_speed.py --only sampling --side 28 --precision float32 --rounds 5
+    python benchmarks/diffusion_speed.py --only sampling --side 28 --precision float32 --rounds 15
 
 The last line is all figures as JSON.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -44,7 +49,11 @@ SHAPES = {28: (28, 28, 1), 64: (64, 64, 2)}  # channels as in the data sets of d
 SAMPLES, SAMPLING_STEPS = 32, 25
 TRAINING_BATCH = {28: 64, 64: 16}
 TASKS, PRECISIONS = ("sampling", "training"), ("float32", "bfloat16")
-SIDES = ("keras_medgen", "diffusers", "diffusers, best")
+OURS = ("keras_medgen", "keras_medgen, best")
+SIDES = {
+    "sampling": (*OURS, "diffusers", "diffusers, best"),
+    "training": (OURS[0], "diffusers", "diffusers, best"),
+}
 WARM_UP_STEPS = 3
 LEARNING_RATE, EMA_DECAY, MIN_SNR = 5e-4, 0.999, 5.0  # our defaults
 TOLERANCE = 1e-4
@@ -74,14 +83,11 @@ def check_equal(what, given, expected):
     assert found <= TOLERANCE, f"{what} differ by {found:.1e}, more than {TOLERANCE:.0e}"
 
 
-def timed(repeats, function):
-    """Seconds of each of some calls."""
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - started)
-    return seconds
+def timed(function):
+    """Seconds of a call."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
 
 
 # Ours.
@@ -92,7 +98,8 @@ def import_keras(settings):
     import keras
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+    each = 1 if settings.runner == "keras_medgen, best" else settings.threads
+    tf.config.threading.set_intra_op_parallelism_threads(each)
     tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
     if settings.precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
@@ -150,7 +157,7 @@ def sample_keras(settings):
         return model.generate(SAMPLES, num_steps=SAMPLING_STEPS, sampler="ddim", verbose=0)
 
     generate()
-    return {"rate": SAMPLES / statistics.median(timed(settings.repeats, generate))}
+    return lambda: {"rate": SAMPLES / timed(generate)}
 
 
 def train_keras(settings):
@@ -159,8 +166,9 @@ def train_keras(settings):
     batch = TRAINING_BATCH[settings.side]
     model.fit(training_images(settings.side, WARM_UP_STEPS), batch_size=batch, verbose=0)
     images = training_images(settings.side, settings.steps)
-    (seconds,) = timed(1, lambda: model.fit(images, batch_size=batch, verbose=0))
-    return {"rate": len(images) / seconds}
+    return lambda: {
+        "rate": len(images) / timed(lambda: model.fit(images, batch_size=batch, verbose=0))
+    }
 
 
 # Theirs.
@@ -308,7 +316,7 @@ def sample_diffusers(settings):
         noise[:4] = torch.from_numpy(reference["noise"]).permute(0, 3, 1, 2)
         check_equal("samples", denoised(noise)[:4], reference["samples"])
     generate()
-    return {"rate": SAMPLES / statistics.median(timed(settings.repeats, generate))}
+    return lambda: {"rate": SAMPLES / timed(generate)}
 
 
 def train_diffusers(settings):
@@ -345,15 +353,15 @@ def train_diffusers(settings):
                 average.step(network.parameters())
 
     epoch(WARM_UP_STEPS, with_average=True)
-    rates = {}
-    for name, with_average in (("rate", True), ("rate without average", False)):
-        (seconds,) = timed(1, lambda given=with_average: epoch(settings.steps, given))
-        rates[name] = settings.steps * batch / seconds
-    return rates
+    images = settings.steps * batch
+    return lambda: {
+        "rate": images / timed(lambda: epoch(settings.steps, with_average=True)),
+        "rate without average": images / timed(lambda: epoch(settings.steps, with_average=False)),
+    }
 
 
+# Each gets ready, and returns a function that takes the figures of one timed call.
 RUNNERS = {
-    ("reference", "keras_medgen"): write_reference,
     ("sampling", "keras_medgen"): sample_keras,
     ("training", "keras_medgen"): train_keras,
     ("sampling", "diffusers"): sample_diffusers,
@@ -364,46 +372,63 @@ RUNNERS = {
 # All of it, in turn.
 
 
-def run(task, runner, side, precision, settings, **more):
-    """The figures of one side, from a process of its own."""
+def started(task, runner, side, precision, settings, **more):
+    """A process of one side."""
     command = [sys.executable, __file__, "--task", task, "--runner", runner]
     given = {"side": side, "precision": precision, "threads": settings.threads}
-    given |= {"repeats": settings.repeats, "steps": settings.steps} | more
+    given |= {"steps": settings.steps} | more
     command += [part for name, value in given.items() for part in (f"--{name}", str(value))]
-    finished = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    return json.loads(finished.stdout.splitlines()[-1])
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **pipes)
+
+
+def answer(process):
+    """The next line of JSON that a process prints."""
+    for line in process.stdout:
+        if line.startswith("{"):
+            return json.loads(line)
+    raise SystemExit(f"a side ended with exit status {process.wait()}")
 
 
 def compared(task, side, precision, settings, **reference):
-    """Rates of every round, and the median ratio of ours to each of theirs."""
+    """Rates of every round."""
     rates = {}
-    for _ in range(settings.rounds):
-        for runner in SIDES:
-            result = run(task, runner, side, precision, settings, **reference)
-            for name, rate in result.items():
-                name = runner + name.removeprefix("rate").replace(" without", ", without")
-                rates.setdefault(name, []).append(rate)
-        line = "  ".join(f"{name}: {values[-1]:.1f}" for name, values in rates.items())
-        print(f"{task} {side} {precision}: {line}", flush=True)
-    ours = rates["keras_medgen"]
-    ratios = {
-        name: [a / b for a, b in zip(ours, values, strict=True)] for name, values in rates.items()
-    }
-    return {"task": task, "side": side, "precision": precision, "rates": rates, "ratios": ratios}
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for runner in SIDES[task]:  # one after the other: none compiles while another runs
+            process = started(task, runner, side, precision, settings, **reference)
+            stack.callback(process.kill)
+            processes[runner] = process
+            answer(process)
+        for _ in range(settings.rounds):
+            for runner, process in processes.items():
+                print("go", file=process.stdin, flush=True)
+                for name, rate in answer(process).items():
+                    name = runner + name.removeprefix("rate").replace(" without", ", without")
+                    rates.setdefault(name, []).append(rate)
+            line = "  ".join(f"{name}: {values[-1]:.1f}" for name, values in rates.items())
+            print(f"{task} {side} {precision}: {line}", flush=True)
+    return {"task": task, "side": side, "precision": precision, "rates": rates}
+
+
+def ratio(result, ours, theirs):
+    """The median over rounds of a ratio of rates, the lowest and the highest, as text."""
+    rates = result["rates"]
+    if ours not in rates or theirs in OURS:
+        return ""
+    ratios = [a / b for a, b in zip(rates[ours], rates[theirs], strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def print_table(results):
-    print("\n| | side | precision | images/s | ours is so many times as fast (lowest to highest) |")
-    print("|---|---:|---|---:|---:|")
+    print("\n| | side | precision | images/s | ours, times as fast | our best, times as fast |")
+    print("|---|---:|---|---:|---:|---:|")
     for result in results:
         for name, rates in result["rates"].items():
-            ratios = result["ratios"][name]
-            ratio = "" if name == "keras_medgen" else f"{statistics.median(ratios):.2f}"
-            if ratio and len(ratios) > 1:
-                ratio += f" ({min(ratios):.2f} to {max(ratios):.2f})"
             print(
                 f"| {result['task']}, {name} | {result['side']} | {result['precision']} "
-                f"| {statistics.median(rates):.1f} | {ratio} |"
+                f"| {statistics.median(rates):.1f} "
+                f"| {' | '.join(ratio(result, ours, name) for ours in OURS)} |"
             )
 
 
@@ -412,17 +437,21 @@ def main():
     parser.add_argument("--only", choices=TASKS, help="default: both")
     parser.add_argument("--side", type=int, choices=SHAPES, help="default: both")
     parser.add_argument("--precision", choices=PRECISIONS, help="default: both")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=3, help="timed calls of sampling in a round")
-    parser.add_argument("--steps", type=int, default=20, help="timed steps of training in a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=20, help="of training, timed together")
     parser.add_argument("--threads", type=int, default=2)
     for name in ("task", "runner", "reference"):
-        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)  # one side, from `run`
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)  # one side
     parser.add_argument("--parameters", type=int, help=argparse.SUPPRESS)
     settings = parser.parse_args()
     if settings.task:
-        figures = RUNNERS[settings.task, settings.runner.removesuffix(", best")](settings)
-        print(json.dumps(figures))
+        if settings.task == "reference":
+            print(json.dumps(write_reference(settings)))
+            return
+        measure = RUNNERS[settings.task, settings.runner.removesuffix(", best")](settings)
+        print("{}", flush=True)  # ready
+        for _ in sys.stdin:
+            print(json.dumps(measure()), flush=True)
         return
 
     results = []
@@ -430,7 +459,9 @@ def main():
         for side in [settings.side] if settings.side else SHAPES:
             reference = Path(folder) / f"{side}.npz"
             given = {"reference": reference}
-            given |= run("reference", "keras_medgen", side, "float32", settings, **given)
+            given |= answer(
+                started("reference", "keras_medgen", side, "float32", settings, **given)
+            )
             for task in [settings.only] if settings.only else TASKS:
                 for precision in [settings.precision] if settings.precision else PRECISIONS:
                     results.append(compared(task, side, precision, settings, **given))

@@ -284,7 +284,7 @@ class TestSteps:
             assert np.diff(strides).max() <= 1  # but for rounding, they only fall
 
     def test_unknown_spacing(self):
-        with pytest.raises(ValueError, match="even, quadratic.*spacing='karras'"):
+        with pytest.raises(ValueError, match=r"even, quadratic.*spacing='karras'"):
             spaced_timesteps(4, 999, "karras")
 
     @pytest.mark.parametrize("num_steps", [0, 102, 2.5])
