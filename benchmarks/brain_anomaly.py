@@ -23,7 +23,7 @@ TIMESTEPS = (300, 200, 100, 50, 25)
 WIDTH = 16
 SEED = 0
 PROCESSING = {"brain_mask": 0.02, "median": 3, "sign": "brighter", "channel": 0}
-SAMPLING = {"num_draws": 2, "restoration": {"num_steps": 10, "verbose": 0}}
+SAMPLING = {"num_draws": 2, "restoration": {"num_steps": 10, "spacing": "even", "verbose": 0}}
 EPOCHS = {"vae": 60, "vaegan": 60, "diffusion": 150, "diffusion, simplex noise": 150}
 
 

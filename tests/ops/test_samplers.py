@@ -271,7 +271,7 @@ class TestSteps:
             assert np.ptp(-np.diff(timesteps)) <= 1
 
     def test_spaced_quadratically(self):
-        np.testing.assert_array_equal(spaced_timesteps(4, 999, "quadratic"), [999, 562, 249, 61])
+        np.testing.assert_array_equal(spaced_timesteps(4, 999, "quadratic"), [999, 561, 249, 61])
         np.testing.assert_array_equal(
             spaced_timesteps(1000, 999, "quadratic"), np.arange(999, -1, -1)
         )
