@@ -112,7 +112,7 @@ def main():
         ]
         images = np.concatenate([part for part, _ in parts])
         seconds = sum(seconds for _, seconds in parts)
-        save_grid(folder / f"{name}.png", images[:32], columns=8)
+        save_grid(folder / f"{name}.png", images[:32], columns=8, synthetic=True)
         row = dict(zip(("sampler", "steps", "spacing"), steps, strict=True))
         row["images/s"] = len(images) / seconds
         for name, extract in known.items():

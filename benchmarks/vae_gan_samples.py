@@ -56,7 +56,7 @@ def main():
             f"{name} to the nearest training image: median {np.median(distances):.3f}, "
             f"least {distances.min():.3f}"
         )
-    save_grid(PICTURE, samples[:SHOWN], columns=8)
+    save_grid(PICTURE, samples[:SHOWN], columns=8, synthetic=True)
 
 
 if __name__ == "__main__":

@@ -213,7 +213,7 @@ def run_one(path, model, folder, settings):
     shown = np.linspace(0, len(test) - 1, SAMPLES).astype(int)
     pictures = str(folder / model)
     save_reconstructions(f"{pictures}_reconstructions.png", test[shown], best[shown], COLUMNS)
-    save_grid(f"{pictures}_samples.png", samples, COLUMNS)
+    save_grid(f"{pictures}_samples.png", samples, COLUMNS, synthetic=True)
     result |= {
         "quality": quality,
         "images": [len(train), len(test)],
@@ -302,6 +302,8 @@ def draw_samples(folder, data_sets):
     """One picture of our samples: a row for each data set, a square for each model."""
     from matplotlib import pyplot as plt
 
+    from keras_medgen._marks import synthetic_mark
+
     figure, axes = plt.subplots(
         len(data_sets), len(OURS), figsize=(8, 2.1 * len(data_sets)), layout="constrained"
     )
@@ -315,7 +317,7 @@ def draw_samples(folder, data_sets):
             if data_set == data_sets[0]:
                 axis.set_title(model)
         row[0].set_ylabel(data_set)
-    figure.savefig(PICTURE, dpi=60)
+    figure.savefig(PICTURE, dpi=60, pil_kwargs={"pnginfo": synthetic_mark(True)})
 
 
 def introduction(settings):

@@ -1,4 +1,4 @@
-"""Images and curves as PNG files."""
+"""Images and curves as PNG files; those of generated images carry a mark that says so."""
 
 from pathlib import Path
 
@@ -6,18 +6,35 @@ import numpy as np
 from PIL import Image
 
 from keras_medgen._files import written_whole
+from keras_medgen._marks import synthetic_mark
 
 GAP = 2  # pixels between the images of a grid
 SMALLEST_CELL = 96  # smaller images are enlarged by whole factors until they are this wide
 
 
-def save_grid(path: str | Path, images: np.ndarray, columns: int) -> None:
+def save_picture(path: str | Path, image: np.ndarray, synthetic: bool) -> None:
+    """Writes one image as a PNG.
+
+    Args:
+        path: of the PNG.
+        image: (height, width, channels) in [0, 1]; of 2 or 4 channels the first is shown.
+        synthetic: whether it is generated, and the file is marked so.
+    """
+    with written_whole(path) as file:
+        as_picture(to_uint8(image)).save(file, pnginfo=synthetic_mark(synthetic))
+
+
+def save_grid(
+    path: str | Path, images: np.ndarray, columns: int, synthetic: bool | str = False
+) -> None:
     """Writes images as one PNG, row by row.
 
     Args:
         path: of the PNG.
         images: (n, height, width, channels) in [0, 1]; of 2 or 4 channels the first is shown.
         columns: images in a row.
+        synthetic: True where the images are generated, "partly" where some are, or are
+            reconstructions: the file is marked so (see `synthetic_mark`).
     """
     height, width, channels = images.shape[1:]
     pixels = to_uint8(images if channels in (1, 3) else images[..., :1])
@@ -34,13 +51,15 @@ def save_grid(path: str | Path, images: np.ndarray, columns: int) -> None:
         top, left = (i // columns) * (height + GAP) + GAP, (i % columns) * (width + GAP) + GAP
         grid[top : top + height, left : left + width] = image
     with written_whole(path) as file:
-        as_picture(grid).save(file)
+        as_picture(grid).save(file, pnginfo=synthetic_mark(synthetic))
 
 
 def save_reconstructions(
     path: str | Path, images: np.ndarray, reconstructions: np.ndarray, columns: int = 8
 ) -> None:
     """Writes rows of images, each row above the row of their reconstructions, as one PNG.
+
+    The file is marked as partly generated.
 
     Args:
         path: of the PNG.
@@ -54,7 +73,7 @@ def save_reconstructions(
         missing = columns - len(images[part])
         blank = np.ones((missing, *images.shape[1:]), images.dtype)
         rows += [images[part], blank, reconstructions[part], blank]
-    save_grid(path, np.concatenate(rows), columns)
+    save_grid(path, np.concatenate(rows), columns, synthetic="partly")
 
 
 OF_SAMPLES, OF_IMAGES = "sample_ms_ssim", "image_ms_ssim"  # one is read beside the other
@@ -137,7 +156,11 @@ def save_scatter(
 
 
 def save_panels(
-    path: str | Path, rows: list[list[np.ndarray]], names: list[str], titles: list[str]
+    path: str | Path,
+    rows: list[list[np.ndarray]],
+    names: list[str],
+    titles: list[str],
+    synthetic: bool | str = False,
 ) -> None:
     """Writes named rows of planes under titles as one PNG; what is called a map in colours.
 
@@ -147,6 +170,7 @@ def save_panels(
             largest value of their own; all of NaN for a blank.
         names: of the rows.
         titles: of the columns.
+        synthetic: see `save_grid`.
     """
     from matplotlib.figure import Figure  # slow to import
 
@@ -168,7 +192,8 @@ def save_panels(
     for axes, title in zip(places[0], titles, strict=True):
         axes.set_title(title, fontsize="medium")
     with written_whole(path) as file:
-        figure.savefig(file, dpi=120)
+        mark = synthetic_mark(synthetic)
+        figure.savefig(file, dpi=120, pil_kwargs={} if mark is None else {"pnginfo": mark})
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

@@ -120,6 +120,8 @@ def traverse(model, image, dimensions=None, values=(-3, -2, -1, 0, 1, 2, 3), lab
 def save_rows(path, images):
     """Writes what `interpolate` or `traverse` returned as one PNG, a row for each path.
 
+    The file is marked as generated: the PNG text `Synthetic` is "true".
+
     Args:
         path: of the PNG.
         images: (rows, columns, height, width, channels), or (columns, height, width, channels),
@@ -132,7 +134,8 @@ def save_rows(path, images):
             f"Received: shape {images.shape}."
         )
     columns = images.shape[-4]
-    _pictures.save_grid(path, images.reshape(-1, *images.shape[-3:]), columns)
+    rows = images.reshape(-1, *images.shape[-3:])
+    _pictures.save_grid(path, rows, columns, synthetic=True)
 
 
 def smote(model, images, labels, target=None, num=None, k=5, seed=0):

@@ -69,7 +69,7 @@ def sweep_timesteps(
             masks = test.get("masks")
             shown = 0 if masks is None else int((np.asarray(masks) != 0).sum(axis=(1, 2)).argmax())
         rows = [_panels(one, found[name], test, shown) for name, one in detectors.items()]
-        _pictures.save_panels(out, rows, list(detectors), COLUMNS)
+        _pictures.save_panels(out, rows, list(detectors), COLUMNS, synthetic="partly")
     return table
 
 

@@ -2,6 +2,7 @@
 
 from keras_medgen.callbacks.checkpoint import Checkpoint
 from keras_medgen.callbacks.collapse_gauge import CollapseGauge
+from keras_medgen.callbacks.distribution_distance import DistributionDistance
 from keras_medgen.callbacks.kl_cycles import KLCycles
 from keras_medgen.callbacks.kl_schedule import KLSchedule
 from keras_medgen.callbacks.kl_warm_up import KLWarmUp
@@ -13,6 +14,7 @@ from keras_medgen.callbacks.time_limit import TimeLimit
 __all__ = [
     "Checkpoint",
     "CollapseGauge",
+    "DistributionDistance",
     "KLCycles",
     "KLSchedule",
     "KLWarmUp",

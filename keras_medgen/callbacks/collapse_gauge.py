@@ -4,12 +4,8 @@ import warnings
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_medgen import ops
-
-PAIRS = 512  # at a time
-VALUES = 2**18  # at a time on each side of the pairs, of larger ones: twice as fast as 2**21
+from keras_medgen.metrics.diversity import mean_pairwise_ms_ssim
 
 
 class CollapseGauge(keras.callbacks.Callback):
@@ -56,7 +52,6 @@ class CollapseGauge(keras.callbacks.Callback):
         self.margin = margin
         self.every = every
         self.seed = seed
-        self._pairs = None
 
     def on_train_begin(self, logs=None):
         """Measures the real images."""
@@ -68,13 +63,13 @@ class CollapseGauge(keras.callbacks.Callback):
         self._last = None
         self._real = {}
         if images is not None and len(images) > 1:
-            self._real = {"image_ms_ssim": self._mean_similarity(images)}
+            self._real = {"image_ms_ssim": _mean_similarity(images)}
 
     def on_epoch_end(self, epoch, logs=None):
         """Measures the samples, if it is their epoch, and adds both figures to the logs."""
         if self._last is None or (epoch + 1) % self.every == 0:
             samples = self.model.generate(self.num, seed=self.seed)
-            self._last = {"sample_ms_ssim": self._mean_similarity(samples), **self._real}
+            self._last = {"sample_ms_ssim": _mean_similarity(samples), **self._real}
             self._warn(epoch + 1)
         if logs is not None:
             logs.update(self._last)
@@ -94,26 +89,10 @@ class CollapseGauge(keras.callbacks.Callback):
             stacklevel=2,
         )
 
-    def _mean_similarity(self, images):
-        """The mean MS-SSIM over all pairs of two or more images."""
-        images = np.asarray(images)
-        if images.dtype == np.uint8:
-            images = images / np.float32(255)
-        if self._pairs is None:
-            self._pairs = tf.function(_similarities, reduce_retracing=True)
-        first, second = np.triu_indices(len(images), k=1)
-        count = len(first)
-        size = max(1, min(PAIRS, count, VALUES // images[0].size))
-        # All chunks of one size, the last one filled up: one trace serves all epochs.
-        places = np.arange(-(-count // size) * size) % count
-        images = tf.constant(images, tf.float32)
-        similarities = [
-            self._pairs(images, tf.constant(first[part]), tf.constant(second[part])).numpy()
-            for part in places.reshape(-1, size)
-        ]
-        return float(np.concatenate(similarities)[:count].mean(dtype=np.float64))
 
-
-def _similarities(images, first, second):
-    """The MS-SSIM of the images of each pair of numbers, (pairs,)."""
-    return ops.ms_ssim(tf.gather(images, first), tf.gather(images, second))
+def _mean_similarity(images):
+    """The mean MS-SSIM over all pairs of two or more images."""
+    images = np.asarray(images)
+    if images.dtype == np.uint8:
+        images = images / np.float32(255)
+    return mean_pairwise_ms_ssim(images, pairs=None)

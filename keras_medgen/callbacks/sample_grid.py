@@ -15,7 +15,8 @@ class SampleGrid(keras.callbacks.Callback):
 
     The samples come from the same noise each time, so that a row of files shows the same images
     take shape: `samples_epoch_0001.png`, and for a model that reconstructs
-    `reconstructions_epoch_0001.png`, rows of originals each above their reconstructions.
+    `reconstructions_epoch_0001.png`, rows of originals each above their reconstructions. Both
+    carry a mark of generated images: the PNG text `Synthetic`, "true" or "partly".
 
     Args:
         directory: where to, made if it does not exist.
@@ -72,7 +73,8 @@ class SampleGrid(keras.callbacks.Callback):
             return
         columns = min(8, self.num)
         samples = self.model.generate(self.num, seed=self.seed)
-        save_grid(self.directory / f"samples_epoch_{number:04d}.png", samples, columns)
+        path = self.directory / f"samples_epoch_{number:04d}.png"
+        save_grid(path, samples, columns, synthetic=True)
         if self._examples is not None:
             reconstructions = self.model.reconstruct(**self._examples)
             originals = np.asarray(self._examples["images"]).reshape(reconstructions.shape)

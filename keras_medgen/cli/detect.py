@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from keras_medgen import anomaly, data
+from keras_medgen import anomaly
 from keras_medgen._files import folder_written_whole
 from keras_medgen._pictures import save_panels
 from keras_medgen.anomaly.detection import METHODS
@@ -19,11 +19,10 @@ from keras_medgen.anomaly.differences import SIGNS, of_channel
 from keras_medgen.anomaly.evaluation import found_by, tabulated
 from keras_medgen.anomaly.sweep import validation_arguments
 from keras_medgen.cli import options, runs
+from keras_medgen.cli.sources import read_again
 
 SCORES, PICTURE, DETECTOR = "scores.csv", "found.png", "detector.json"
 SPLITS = ("val", "test")
-# Of what a run was trained on: what its source must be read with again.
-READING = ("image_size", "channels", "resize", "window", "axis", "deduplicate", "seed")
 
 Method = enum.StrEnum("Method", {name: name for name in ("auto", *METHODS)})
 Sign = enum.StrEnum("Sign", {name: name for name in SIGNS})
@@ -93,7 +92,13 @@ def detect(
     if out.exists() and not (out / SCORES).is_file():
         raise FileExistsError(f"{out} holds no {SCORES}; it is left as it is.")
     model = runs.load_model(run)
-    images = _load(run, source, model, data_dir)
+    images, same = read_again(run, source, model, data_dir)
+    if not same:
+        warnings.warn(
+            f"{run} was trained on another source than {source}: see to it that none of its "
+            "images are among those that are tested here.",
+            stacklevel=2,
+        )
     number = _healthy_class(healthy, images)
     splits = {name: _told_apart(images.arrays(name), images, number) for name in SPLITS}
     detector = anomaly.AnomalyDetector(
@@ -135,33 +140,6 @@ def detect(
     typer.echo(f"{out}: {flags.sum()} of {len(flags)} test images do not look healthy")
     if table is not None:
         typer.echo("\n" + table.to_markdown(), nl=False)
-
-
-def _load(run, source, model, data_dir):
-    """The source, read and split as the run did: of the same source, other images are tested."""
-    record = runs.read_json((run if run.is_dir() else run.parent) / runs.RUN)
-    settings = record.get("settings", {})
-    arguments = {name: settings[name] for name in READING if name in settings}
-    height, width, channels = model.image_shape
-    if height == width:
-        arguments["image_size"] = height
-    if channels in (1, 3):
-        arguments["channels"] = channels
-    arguments["window"] = options.parse_window(arguments.get("window"))
-    images = data.load(source, data_dir=data_dir, **arguments)
-    if images.image_shape != model.image_shape:
-        raise ValueError(
-            f"--data must hold images of the model's shape, {model.image_shape}. "
-            f"Received: {source}, whose images are of {images.image_shape}."
-        )
-    trained_on = record.get("data", {}).get("sha256")
-    if trained_on is not None and trained_on != images.provenance.get("sha256"):
-        warnings.warn(
-            f"{run} was trained on another source than {source}: see to it that none of its "
-            "images are among those that are tested here.",
-            stacklevel=2,
-        )
-    return images
 
 
 def _condition(model, images, healthy):
@@ -240,4 +218,5 @@ def _save_picture(path, detector, test, found, rows):
         columns["true mask"] = (masks[rows] != 0).astype(float)
     names = [f"{row}: {found['scores'][row]:.3g}" for row in rows]
     planes = list(zip(*columns.values(), strict=True))
-    save_panels(path, planes, names, list(columns))
+    synthetic = "partly" if "restored" in columns else False
+    save_panels(path, planes, names, list(columns), synthetic)

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from keras_medgen._files import folder_written_whole
-from keras_medgen._pictures import as_picture, save_grid, to_uint8
+from keras_medgen._pictures import save_grid, save_picture
 from keras_medgen.cli import runs
 from keras_medgen.ops import samplers
 
@@ -51,6 +51,8 @@ def generate(
       keras-medgen generate runs/demo --num 100 --seed 7 --out synthetic
       keras-medgen generate runs/conditional --num 100 --labels 1
       keras-medgen generate runs/diffusion --num 16 --sampler dpm_solver++ --num-steps 15
+
+    Each PNG carries a mark for programs to read: the text "Synthetic", with the value "true".
     """
     if out is None:
         out = (run if run.is_dir() else run.parent) / f"images-seed-{seed}"
@@ -74,10 +76,10 @@ def generate(
         shutil.rmtree(out)
     with folder_written_whole(out) as folder:
         np.savez_compressed(folder / "images.npz", images=images)
-        save_grid(folder / "grid.png", images, columns=min(8, num))
+        save_grid(folder / "grid.png", images, columns=min(8, num), synthetic=True)
         if images.shape[-1] in (1, 3):  # a PNG shows grey or RGB; images.npz holds any
-            for i, pixels in enumerate(to_uint8(images)):
-                as_picture(pixels).save(folder / f"image_{i:05d}.png")
+            for i, image in enumerate(images):
+                save_picture(folder / f"image_{i:05d}.png", image, synthetic=True)
     typer.echo(f"{out}: {num} images of {' x '.join(map(str, model.image_shape))} pixels")
 
 

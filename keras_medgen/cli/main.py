@@ -9,7 +9,17 @@ import typer
 from typer.exceptions import TyperException
 
 from keras_medgen._version import __version__
-from keras_medgen.cli import data, datasets, demo, detect, export, generate, train
+from keras_medgen.cli import (
+    compare,
+    data,
+    datasets,
+    demo,
+    detect,
+    evaluate,
+    export,
+    generate,
+    train,
+)
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -48,6 +58,8 @@ def _options(
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(generate.generate)
+app.command()(evaluate.evaluate)
+app.command()(compare.compare)
 app.command()(detect.detect)
 app.command()(export.export)
 app.command()(datasets.datasets)

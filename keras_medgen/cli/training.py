@@ -225,7 +225,8 @@ def _kl_schedule(settings) -> list[keras.callbacks.Callback]:
 def _measure(model, images, seed, run) -> None:
     model.save(run.path / runs.MODEL)
     measured = model.evaluate(images.test, return_dict=True, verbose=0)
-    save_grid(run.path / runs.SAMPLES, model.generate(SAMPLES, seed=seed), columns=8)
+    samples = model.generate(SAMPLES, seed=seed)
+    save_grid(run.path / runs.SAMPLES, samples, columns=8, synthetic=True)
     if hasattr(model, "encoder"):
         measured |= _measure_reconstructions(model, images, run)
     elif hasattr(model, "reconstruct"):

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
@@ -27,6 +30,20 @@ def test_best_dice_is_the_best_f1_score(scored):
         assert value == pytest.approx(max(f1_score(targets, scores > t) for t in below))
         predicted = scores > np.float64(threshold)
         assert f1_score(targets, predicted) == pytest.approx(value)
+
+
+def test_scores_of_the_oracle():
+    oracles = Path(__file__).parents[1] / "oracles" / "metrics.json"
+    case = json.loads(oracles.read_text())["anomaly"]
+    rng = np.random.default_rng(0)
+    targets = rng.random(1000) < 0.2
+    scores = rng.standard_normal(1000) + 1.0 * targets
+    assert targets.sum() == case["n_pos"]
+    found = metrics.ranking(targets, scores)
+    assert found["auroc"] == pytest.approx(case["sklearn_roc_auc"], abs=1e-12)
+    assert found["ap"] == pytest.approx(case["sklearn_average_precision"], abs=1e-12)
+    value, _ = metrics.best_dice(targets, scores)
+    assert value == pytest.approx(case["best_dice_over_thresholds"], abs=1e-12)
 
 
 def test_threshold_between_neighbouring_numbers():

@@ -67,13 +67,13 @@ def test_the_figures_are_means_over_all_pairs(varied, silent):
 
 @pytest.mark.parametrize("chunk", [1, 4, 15, 512])
 def test_the_size_of_the_chunks_does_not_matter(varied, chunk, monkeypatch):
-    monkeypatch.setattr("keras_medgen.callbacks.collapse_gauge.PAIRS", chunk)
+    monkeypatch.setattr("keras_medgen.metrics.diversity.PAIRS", chunk)
     (logs,) = run(kmg.callbacks.CollapseGauge(num=6), Model(varied))
     assert logs["sample_ms_ssim"] == pytest.approx(by_pairs(varied[:6]), abs=1e-6)
 
 
 def test_large_images_go_in_smaller_chunks(varied, monkeypatch):
-    monkeypatch.setattr("keras_medgen.callbacks.collapse_gauge.VALUES", 24 * 24 * 2)
+    monkeypatch.setattr("keras_medgen.metrics.diversity.VALUES", 24 * 24 * 2)
     (logs,) = run(kmg.callbacks.CollapseGauge(num=5), Model(varied))
     assert logs["sample_ms_ssim"] == pytest.approx(by_pairs(varied[:5]), abs=1e-6)
 

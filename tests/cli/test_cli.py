@@ -10,7 +10,10 @@ from keras_medgen import _startup
 from keras_medgen.cli import main
 from tests.conftest import blobs
 
-COMMANDS = ["train", "demo", "generate", "export", "datasets", "data inspect", "data prepare"]
+COMMANDS = [
+    *("train", "demo", "generate", "evaluate", "compare", "detect", "export", "datasets"),
+    *("data inspect", "data prepare"),
+]
 
 
 class TestErrors:

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_medgen._marks import is_synthetic
 from tests.cli.conftest import small
 
 
@@ -25,6 +26,14 @@ class TestGenerateAndExport:
         with Image.open(call.folder / "five/image_00004.png") as picture:
             pixels = np.asarray(picture)
         np.testing.assert_array_equal(pixels, (expected[4, ..., 0] * 255).round())
+        assert all(is_synthetic(path) for path in (call.folder / "five").glob("*.png"))
+
+    def test_pictures_of_a_run_say_what_is_generated(self, call, run, scans):
+        marked = {path.name: is_synthetic(path) for path in run.rglob("*.png")}
+        assert {name for name, mark in marked.items() if not mark} == {"loss.png", "latents.png"}
+        assert {"samples.png", "samples_epoch_0001.png", "reconstructions.png"} < marked.keys()
+        assert call("data", "inspect", scans, "--out", "sheet.png")[0] == 0
+        assert not is_synthetic(call.folder / "sheet.png")
 
     def test_generate_does_not_overwrite_unless_told_to(self, call, run):
         assert call("generate", run)[0] == 0

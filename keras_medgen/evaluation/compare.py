@@ -1,0 +1,199 @@
+"""Reports of several models side by side, where their figures mean the same."""
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+
+from keras_medgen._files import written_whole
+from keras_medgen.evaluation.page import load_metrics, render
+from keras_medgen.evaluation.report import Table
+
+NUMBER = re.compile(r"\bN=(\d+)")
+REPORT = "report"  # the folder of a run that holds one, which gives no column its name
+
+
+@dataclasses.dataclass
+class Comparison:
+    """Reports on the same real images, by the same extractors, of as many images.
+
+    Attributes:
+        names: of the reports, which head the columns.
+        models: what each report is of.
+        sections: for each section of the reports a dict of its `name`; `summaries`, the (report,
+            verdict) of each; `table`, of every figure; `reading`, how to read them.
+        notes: sentences on what else differs.
+        settings: of the first report.
+        data: of the first report.
+    """
+
+    names: list[str]
+    models: Table
+    sections: list[dict]
+    notes: list[str]
+    settings: dict
+    data: dict
+
+
+def compare(directories: list[str | Path]) -> Comparison:
+    """Puts saved reports side by side.
+
+    Args:
+        directories: two or more of reports, or of runs that hold one each.
+
+    Returns:
+        `Comparison`.
+
+    Raises:
+        FileNotFoundError: if one of them holds no report.
+        ValueError: if their figures are not comparable: other real images, other feature
+            extractors or preprocessing, other numbers of images.
+    """
+    paths = [Path(directory).resolve() for directory in directories]
+    paths = [path.parent if path.name == REPORT else path for path in paths]
+    if len(set(paths)) < max(2, len(paths)):
+        raise ValueError(
+            "directories must be two different ones or more. "
+            f"Received: {', '.join(map(str, directories)) or 'none'}."
+        )
+    names = _names(paths)
+    reports = dict(zip(names, map(load_metrics, directories), strict=True))
+    for first, second in itertools.combinations(names, 2):
+        unlike = _unlike(reports[first], reports[second])
+        if unlike:
+            raise ValueError(f"{first} and {second} cannot be compared: {unlike}.")
+    first = reports[names[0]]
+    found = [[section["name"] for section in report["sections"]] for report in reports.values()]
+    return Comparison(
+        names=names,
+        models=_models(reports),
+        sections=[_section(name, reports) for name in dict.fromkeys(itertools.chain(*found))],
+        notes=_notes(reports),
+        settings=first["settings"],
+        data=first["data"],
+    )
+
+
+def write_comparison(directories: list[str | Path], path: str | Path) -> Comparison:
+    """Writes saved reports side by side as one self-contained HTML page.
+
+    Args:
+        directories: as `compare` takes them.
+        path: of the page.
+
+    Returns:
+        `Comparison`, what the page shows.
+
+    Raises:
+        FileNotFoundError: as `compare`.
+        ValueError: as `compare`.
+    """
+    comparison = compare(directories)
+    with written_whole(path) as file:
+        file.write_text(render("comparison.html.j2", comparison=comparison), encoding="utf-8")
+    return comparison
+
+
+def _names(paths):
+    """As short as they can be while they differ."""
+    for length in itertools.count(1):
+        names = ["/".join(path.parts[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+
+
+def _unlike(one: dict, other: dict) -> str | None:
+    """Why the figures of two reports do not mean the same."""
+    hashes = [report["data"].get("split_sha256") for report in (one, other)]
+    if not all(hashes):
+        return "a report does not say which real images it is of"
+    if hashes[0] != hashes[1]:
+        splits = [name for name in hashes[0] | hashes[1] if _differ(hashes, name)]
+        return f"they are of other real images ({', '.join(splits)})"
+    extractors = one["features"], other["features"]
+    for name in filter(extractors[1].__contains__, extractors[0]):
+        for what, said in (("sha256", "weights (SHA-256)"), ("preprocessing", "preprocessing")):
+            values = [extractor[name].get(what) for extractor in extractors]
+            if values[0] != values[1]:
+                return f"their feature extractors {name} are of other {said}"
+    numbers = [report["settings"].get("num_images") for report in (one, other)]
+    if numbers[0] != numbers[1]:
+        return f"they are of {numbers[0]} and {numbers[1]} images (num_images)"
+    sizes = [_sizes(report["metrics"]) for report in (one, other)]
+    for name in filter(sizes[1].__contains__, sizes[0]):
+        if sizes[0][name] != sizes[1][name]:
+            counts = [",".join(sorted(size[name])) for size in sizes]
+            return f"{name} is of N={counts[0]} and of N={counts[1]} images"
+    return None
+
+
+def _differ(pair, name):
+    return pair[0].get(name) != pair[1].get(name)
+
+
+def _sizes(metrics):
+    """From each figure's name without its N to the Ns that it comes with."""
+    sizes = {}
+    for name in metrics:
+        if number := NUMBER.search(name):
+            sizes.setdefault(NUMBER.sub("N", name), set()).add(number[1])
+    return sizes
+
+
+def _models(reports):
+    told = {
+        "model": lambda report: report["model"].get("class"),
+        "evaluated on": lambda report: report["date"],
+        "seed": lambda report: str(report["settings"].get("seed")),
+        "warnings": lambda report: str(len(report["warnings"])),
+    }
+    return Table(
+        "What was evaluated",
+        ["", *reports],
+        [[name, *map(tell, reports.values())] for name, tell in told.items()],
+    )
+
+
+def _section(name, reports):
+    of_section = {
+        title: next((s for s in report["sections"] if s["name"] == name), None)
+        for title, report in reports.items()
+    }
+    there = {title: section for title, section in of_section.items() if section}
+    figures = [
+        figure
+        for figure in dict.fromkeys(itertools.chain(*(r["metrics"] for r in reports.values())))
+        if figure.startswith(f"{name}/")
+    ]
+    rows = [
+        [figure.removeprefix(f"{name}/"), *(r["metrics"].get(figure) for r in reports.values())]
+        for figure in figures
+    ]
+    return {
+        "name": name,
+        "summaries": [
+            # The verdict, and of the limits all.
+            (title, " ".join(s["summary"] if name == "limits" else s["summary"][:1]))
+            for title, s in there.items()
+        ],
+        "table": Table(f"All figures of {name}", ["figure", *reports], rows),
+        "reading": next(iter(there.values()))["reading"],
+    }
+
+
+def _notes(reports):
+    """What does not forbid a comparison, but should be known beside it."""
+    notes = []
+    versions = {report["versions"].get("keras_medgen") for report in reports.values()}
+    if len(versions) > 1:
+        notes.append(
+            f"The reports were made by different versions of keras_medgen: "
+            f"{', '.join(sorted(map(str, versions)))}."
+        )
+    of_warning = {}
+    for name, report in reports.items():
+        for warning in report["warnings"]:
+            of_warning.setdefault(warning, []).append(name)
+    for warning, names in of_warning.items():
+        notes.append(warning if len(names) == len(reports) else f"{', '.join(names)}: {warning}")
+    return notes

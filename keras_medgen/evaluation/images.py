@@ -1,0 +1,110 @@
+"""The images that an evaluation is of: generated ones, by seed, and the real splits."""
+
+import dataclasses
+import time
+
+import numpy as np
+
+from keras_medgen.metrics.features import pixel_hash
+
+
+@dataclasses.dataclass
+class Generated:
+    """Generated images, in one pool for each seed of the generator.
+
+    Attributes:
+        pools: list of float32 (n, height, width, channels) in [0, 1].
+        labels: list of their labels, or None.
+        masks: list of their masks, or None.
+        seconds: what generating them took, or None.
+    """
+
+    pools: list[np.ndarray]
+    labels: list[np.ndarray] | None = None
+    masks: list[np.ndarray] | None = None
+    seconds: float | None = None
+
+    @property
+    def images(self) -> np.ndarray:
+        """Of all pools."""
+        return np.concatenate(self.pools)
+
+    def examples(self) -> dict[str, np.ndarray]:
+        """All images, with what is known of them: a dict of `images`, `labels`, `masks`."""
+        found = {"images": self.images}
+        for name, parts in (("labels", self.labels), ("masks", self.masks)):
+            if parts is not None:
+                found[name] = np.concatenate(parts)
+        return found
+
+
+def generated_by(model, num, seeds, labels, verbose) -> Generated:
+    """Images of a model, `num` for each seed, of a conditional one with the labels of real images.
+
+    Args:
+        model: a `GenerativeModel`.
+        num: how many for each seed.
+        seeds: list of int.
+        labels: labels of the real training images, whose classes are drawn from as they come; or
+            None.
+        verbose: whether to say what is going on.
+    """
+    pools, given = [], [] if model.num_classes is not None else None
+    started = time.perf_counter()
+    for seed in seeds:
+        chosen = None
+        if given is not None:
+            chosen = np.random.default_rng(seed).choice(labels, num)
+            given.append(chosen)
+        say(verbose, f"generating {num} images, seed {seed}")
+        pools.append(model.generate(num, labels=chosen, seed=seed))
+    return Generated(pools, given, seconds=time.perf_counter() - started)
+
+
+def given_images(images, labels, masks) -> Generated:
+    """Images that were generated elsewhere, as one pool.
+
+    Raises:
+        ValueError: for images that are not (n, height, width, channels) in [0, 1], or other
+            numbers of labels or masks.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or not len(images):
+        raise ValueError(
+            "model_or_images must be a model of keras_medgen, or images of shape (n, height, "
+            f"width, channels). Received: shape={images.shape}."
+        )
+    if images.dtype == np.uint8:
+        images = images / np.float32(255)
+    images = images.astype(np.float32)
+    if not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
+        raise ValueError("model_or_images: images must lie in [0, 1], or be uint8.")
+    parts = {}
+    for name, column in (("labels", labels), ("masks", masks)):
+        parts[name] = None
+        if column is not None:
+            parts[name] = [np.asarray(column)]
+            if len(column) != len(images):
+                raise ValueError(
+                    f"{name} must be as many as the images, {len(images)}. Received: {len(column)}."
+                )
+    return Generated([images], **parts)
+
+
+def split_hashes(splits) -> dict[str, str]:
+    """The hash of each split's pixels."""
+    return {name: pixel_hash(split["images"]) for name, split in splits.items() if len(split)}
+
+
+def classes_of(labels, num_classes):
+    """For each class, the numbers of its examples: of findings that come together, of several."""
+    labels = np.asarray(labels)
+    if labels.ndim == 2:
+        return [np.flatnonzero(labels[:, number]) for number in range(num_classes)]
+    return [np.flatnonzero(labels == number) for number in range(num_classes)]
+
+
+def say(verbose, message) -> None:
+    """Prints a line of progress, if it is wanted."""
+    if verbose:
+        print(message, flush=True)
