@@ -46,8 +46,9 @@ def compare(directories: list[str | Path]) -> Comparison:
 
     Raises:
         FileNotFoundError: if one of them holds no report.
-        ValueError: if their figures are not comparable: other real images, other feature
-            extractors or preprocessing, other numbers of images.
+        ValueError: if their figures are not comparable: other real images, another first feature
+            extractor, other numbers of images. Where a further extractor is another, such as
+            classifiers trained on another machine, its figures are left out and a note says so.
     """
     paths = [Path(directory).resolve() for directory in directories]
     paths = [path.parent if path.name == REPORT else path for path in paths]
@@ -62,13 +63,23 @@ def compare(directories: list[str | Path]) -> Comparison:
         unlike = _unlike(reports[first], reports[second])
         if unlike:
             raise ValueError(f"{first} and {second} cannot be compared: {unlike}.")
+    left_out = _unlike_extractors(reports)
+    for report in reports.values():
+        report["metrics"] = {
+            figure: value
+            for figure, value in report["metrics"].items()
+            if not any(f"[{label}]" in figure or f"[{label}," in figure for label in left_out)
+        }
     first = reports[names[0]]
     found = [[section["name"] for section in report["sections"]] for report in reports.values()]
     return Comparison(
         names=names,
         models=_models(reports),
         sections=[_section(name, reports) for name in dict.fromkeys(itertools.chain(*found))],
-        notes=_notes(reports),
+        notes=[
+            *(f"No figures of {label}: it is of {why}." for label, why in left_out.items()),
+            *_notes(reports),
+        ],
         settings=first["settings"],
         data=first["data"],
     )
@@ -110,12 +121,10 @@ def _unlike(one: dict, other: dict) -> str | None:
     if hashes[0] != hashes[1]:
         splits = [name for name in hashes[0] | hashes[1] if _differ(hashes, name)]
         return f"they are of other real images ({', '.join(splits)})"
-    extractors = one["features"], other["features"]
-    for name in filter(extractors[1].__contains__, extractors[0]):
-        for what, said in (("sha256", "weights (SHA-256)"), ("preprocessing", "preprocessing")):
-            values = [extractor[name].get(what) for extractor in extractors]
-            if values[0] != values[1]:
-                return f"their feature extractors {name} are of other {said}"
+    for label in {next(iter(report["features"]), None) for report in (one, other)}:
+        why = _unlike_extractor(label, (one, other))
+        if why:  # for the figures that name no extractor are of the first
+            return f"their feature extractors {label} are of {why}"
     numbers = [report["settings"].get("num_images") for report in (one, other)]
     if numbers[0] != numbers[1]:
         return f"they are of {numbers[0]} and {numbers[1]} images (num_images)"
@@ -125,6 +134,25 @@ def _unlike(one: dict, other: dict) -> str | None:
             counts = [",".join(sorted(size[name])) for size in sizes]
             return f"{name} is of N={counts[0]} and of N={counts[1]} images"
     return None
+
+
+def _unlike_extractor(label, reports):
+    """What is not the same in an extractor of some reports, those that have it."""
+    extractors = [report["features"][label] for report in reports if label in report["features"]]
+    for what, said in (
+        ("sha256", "other weights (SHA-256)"),
+        ("preprocessing", "other preprocessing"),
+    ):
+        if len({extractor.get(what) for extractor in extractors}) > 1:
+            return said
+    return None
+
+
+def _unlike_extractors(reports):
+    """From the labels of the extractors that are not the same in all reports to why."""
+    labels = dict.fromkeys(itertools.chain(*(report["features"] for report in reports.values())))
+    found = {label: _unlike_extractor(label, reports.values()) for label in labels}
+    return {label: why for label, why in found.items() if why}
 
 
 def _differ(pair, name):

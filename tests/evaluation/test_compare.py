@@ -111,6 +111,19 @@ def test_another_extractor_beside_the_same_ones_is_no_hindrance(runs):
     assert compare(runs).names == ["vae", "gan"]
 
 
+def test_figures_of_another_classifier_are_left_out(runs):
+    label = "classifier/64"
+    for run, digest in zip(runs, ("12", "34"), strict=True):
+        more = {label: {"sha256": digest * 32, "preprocessing": "none"}}
+        change(run, features=lambda features, more=more: features | more)
+        change(run, metrics=lambda metrics: metrics | {f"fidelity/test/FD[{label},N=312]": 1.0})
+    comparison = compare(runs)
+    assert comparison.notes[0] == f"No figures of {label}: it is of other weights (SHA-256)."
+    rows = {row[0] for row in comparison.sections[0]["table"].rows}
+    assert f"test/{FD}" in rows
+    assert not any(label in name for name in rows)
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_there_must_be_two(runs, number):
     with pytest.raises(ValueError, match="two different ones or more"):
