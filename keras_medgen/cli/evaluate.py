@@ -106,6 +106,8 @@ def _write_study(directory, model, images, num, seed) -> Path:
     """As many generated images as test images, and of a conditional model of the same classes."""
     test = images.arrays("test")
     rows = np.random.default_rng(seed).permutation(len(test["images"]))[:num]
+    if model.num_classes is not None and "labels" not in test:
+        raise ValueError("--data must have labels, for the model makes images of classes.")
     labels = None if model.num_classes is None else test["labels"][rows]
     generated = model.generate(len(rows), labels=labels, seed=seed)
     return write_study(directory, test["images"][rows], generated, num_each=len(rows), seed=seed)
@@ -137,5 +139,5 @@ def _print(report: Report, out: Path) -> None:
         if section.metrics:
             typer.echo(f"\n{section.name}: {' '.join(section.summary[:1])}")
         for label, _, value in headlines(section.name, section.metrics):
-            typer.echo(f"  {label:44}{figure_text(value):>12}")
+            typer.echo(f"  {figure_text(value):>12}  {label}")
     typer.echo(f"\n{out}: {PAGE}, {CARD}, {METRICS}; {len(report.warnings)} warnings")

@@ -10,6 +10,7 @@ from keras_medgen.evaluation.report import Picture, Section, Table
 NEAR = 0.5  # times as far as training images are from their nearest neighbours, or less
 SIGNIFICANT = 1e-3  # p-value of the exact test between generated and held-out images
 FEWEST = 0.01  # share of near copies that is flagged
+TOO_CLOSE = -3  # Z of the C_T test
 PLANTED = 200  # copies of each kind
 PAIRS_SHOWN = 16
 LONGEST_SIDE = 64  # of what is compared pixel by pixel
@@ -23,7 +24,8 @@ READING = [
     "images have near copies too, the data shows some things twice: the copied share is what "
     "generated images have beyond that. Z of the C_T test (Meehan et al. 2020) is below -3 where "
     "generated images are systematically closer to training images than held-out ones are, be it "
-    "for copies or for being blurred.",
+    "for copies or for being blurred. Exact copies of training images that another split holds as "
+    "well are counted, and prove nothing.",
     "The planted copies say what this can find: training images, slightly changed, offered as if "
     "generated.",
 ]
@@ -56,16 +58,20 @@ class Space:
         return distances, distances / own, distances < NEAR * np.maximum(own, np.median(self.own))
 
 
-def authenticity(train, held_out, generated, extractor, seed, held_out_name) -> Section:
+def authenticity(
+    train, held_out, generated, extractor, seed, held_out_name, elsewhere=None
+) -> Section:
     """Nearest training images, AuthPct, the C_T test, copies, and what planted copies it finds.
 
     Args:
         train: float32 images (n, height, width, channels) of the training split.
-        held_out: images that the model never saw, of the same distribution.
+        held_out: images that the model never saw, of the same distribution; None where there are
+            too few, and near copies are not judged.
         generated: `Generated`.
         extractor: fitted `FeatureExtractor`, the second space beside the pixels.
         seed: of the planted copies.
         held_out_name: where the held-out images are from: "val".
+        elsewhere: images of the other splits, among which copies of training images may stand.
     """
     section = Section("authenticity", reading=list(READING))
     images = generated.images
@@ -81,30 +87,40 @@ def authenticity(train, held_out, generated, extractor, seed, held_out_name) -> 
     flagged, closeness = False, {}
     for space in spaces:
         distances, ratios, is_near = space.compared(images)
-        distances_held_out, ratios_held_out, is_near_held_out = space.compared(held_out)
         closeness[space.name] = ratios
-        near, near_held_out = is_near.mean(), is_near_held_out.mean()
+        near, auth_pct = float(is_near.mean()), 100 * float(np.mean(ratios > 1))
+        if held_out is None:
+            section.metrics[f"auth_pct[{space.name}]"] = auth_pct
+            section.metrics[f"near_copies[{space.name}]"] = near
+            table.rows.append([space.name, auth_pct, None, None, near, None, None])
+            continue
+        distances_held_out, ratios_held_out, is_near_held_out = space.compared(held_out)
+        near_held_out = is_near_held_out.mean()
         copied = max(0.0, (near - near_held_out) / (1 - near_held_out))
         flagged |= bool(copied > FEWEST and _chance(is_near, is_near_held_out) < SIGNIFICANT)
         figures = {
-            "auth_pct": 100 * float(np.mean(ratios > 1)),
+            "auth_pct": auth_pct,
             "auth_pct_held_out": 100 * float(np.mean(ratios_held_out > 1)),
             "c_t": metrics.copying_statistic_of_distances(distances_held_out, distances),
-            "near_copies": float(near),
+            "near_copies": near,
             "near_copies_held_out": float(near_held_out),
             "copied_share": float(copied),
         }
         section.metrics |= {f"{name}[{space.name}]": value for name, value in figures.items()}
         table.rows.append([space.name, *figures.values()])
     section.metrics["exact_copies"] = exact_copies(images, train)
-    section.metrics["flagged"] = int(flagged or section.metrics["exact_copies"] > 0)
-    section.metrics["copied_share"] = max(
-        section.metrics[f"copied_share[{space.name}]"] for space in spaces
-    )
+    if held_out is not None:
+        section.metrics["exact_copies_held_out"] = exact_copies(held_out, train)
+    given_away = exact_copies(images, train, elsewhere)
+    section.metrics["flagged"] = int(flagged or given_away > 0)
+    if held_out is not None:
+        section.metrics["copied_share"] = max(
+            section.metrics[f"copied_share[{space.name}]"] for space in spaces
+        )
+        section.summary.append(f"Held-out real images: {len(held_out)} of {held_out_name}.")
     section.tables += [table, _planted(section, spaces, train, seed)]
     section.pictures.append(_closest_pairs(images, train, closeness["pixels"]))
-    section.summary.append(_verdict(section.metrics))
-    section.summary.append(f"Held-out real images: {len(held_out)} of {held_out_name}.")
+    section.summary.insert(0, _verdict(section.metrics, flagged, given_away))
     return section
 
 
@@ -121,9 +137,11 @@ def pixel_vectors(images):
     return images.reshape(len(images), -1).astype(np.float64)
 
 
-def exact_copies(images, train) -> int:
-    """How many images have, in 8 bits, the pixels of a training image."""
+def exact_copies(images, train, elsewhere=None) -> int:
+    """How many images have, in 8 bits, the pixels of a training image that is not `elsewhere`."""
     known = {row.tobytes() for row in _eight_bits(train)}
+    if elsewhere is not None:
+        known -= {row.tobytes() for row in _eight_bits(elsewhere)}
     return sum(row.tobytes() in known for row in _eight_bits(images))
 
 
@@ -176,20 +194,29 @@ def _closest_pairs(images, train, ratios):
     numbers = metrics.nearest(pixel_vectors(images[closest]), pixel_vectors(train))[1]
     pairs = np.stack([images[closest], train[numbers]], axis=1)
     return Picture(
-        "The generated images closest to training images, each with that training image on its "
-        "right.",
+        "The generated images closest to training images, in pairs: on the left the generated "
+        "one, on the right the training image.",
         pairs.reshape(-1, *images.shape[1:]),
         columns=8,
     )
 
 
-def _verdict(figures):
-    if not figures["flagged"]:
+def _verdict(figures, near_copies, given_away):
+    if near_copies:
+        share = 100 * figures["copied_share"]
         return (
-            "No sign of copied training images: generated images are no closer to them than "
-            "held-out real images are."
+            f"COPIES: about {share:.2g} % of the generated images are near copies of training "
+            f"images, {figures['exact_copies']} of them exact."
         )
-    return (
-        f"COPIES: about {figures['copied_share']:.0%} of the generated images are near copies of "
-        f"training images, {figures['exact_copies']} of them exact."
-    )
+    if given_away:
+        return f"COPIES: {given_away} generated images have the very pixels of training images."
+    if "copied_share" not in figures:
+        return "No exact copies of training images; near copies could not be judged."
+    said = "No near copies of training images beyond those among held-out real images."
+    closest = min(value for name, value in figures.items() if name.startswith("c_t["))
+    if closest < TOO_CLOSE:
+        said += (
+            " Yet generated images lie systematically closer to training images than held-out "
+            f"ones do (C_T Z={closest:.1f}): blurred, or drawn from them."
+        )
+    return said

@@ -128,6 +128,9 @@ def _unlike(one: dict, other: dict) -> str | None:
     numbers = [report["settings"].get("num_images") for report in (one, other)]
     if numbers[0] != numbers[1]:
         return f"they are of {numbers[0]} and {numbers[1]} images (num_images)"
+    numbers = [report["settings"].get("generated") for report in (one, other)]
+    if numbers[0] != numbers[1]:
+        return f"{numbers[0]} and {numbers[1]} images were generated for them"
     sizes = [_sizes(report["metrics"]) for report in (one, other)]
     for name in filter(sizes[1].__contains__, sizes[0]):
         if sizes[0][name] != sizes[1][name]:

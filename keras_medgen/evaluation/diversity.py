@@ -7,7 +7,7 @@ from keras_medgen.evaluation.fidelity import interval
 from keras_medgen.evaluation.images import classes_of
 from keras_medgen.evaluation.report import Section, Table
 
-REPEATS = 5
+REPEATS = 20  # subsamples
 NEIGHBOURS = 5
 FEW = 100  # images, below which neighbourhoods say little
 FIGURES = ("precision", "recall", "density", "coverage")
@@ -17,8 +17,9 @@ READING = [
     "Precision is the share of generated images that lie among real ones, recall the share of "
     "real images that lie among generated ones; density and coverage ask the same with less "
     "weight on outliers (Naeem et al. 2020). Beside each stands the figure of other real images.",
-    "The Vendi score is the number of images that are effectively different (Friedman and Dieng "
-    "2023). The mean MS-SSIM over pairs rises where images repeat each other.",
+    "The Vendi score is the number of images that are effectively different, at most that of the "
+    "features (Friedman and Dieng 2023). The mean MS-SSIM over pairs rises where images repeat "
+    "each other.",
 ]
 
 

@@ -1,7 +1,6 @@
 """One call that says what generated images are worth."""
 
 import datetime
-import resource
 import sys
 from importlib import metadata
 
@@ -16,14 +15,16 @@ from keras_medgen.evaluation.images import generated_by, given_images, say, spli
 from keras_medgen.evaluation.membership import membership
 from keras_medgen.evaluation.report import Report, Section, Table
 from keras_medgen.evaluation.segmentation import segmentation_utility
-from keras_medgen.evaluation.utility import utility
+from keras_medgen.evaluation.utility import SMALLEST_SIDE, utility
 from keras_medgen.metrics import ClassifierFeatures, RadiomicsLite, RandomConvolutions
-from keras_medgen.metrics.small_classifier import train_classifier
+from keras_medgen.metrics.features import COMPONENTS
+from keras_medgen.metrics.small_classifier import checked_labels, train_classifier
 from keras_medgen.models import GenerativeModel
 
 GENERATIONS = 3  # seeds of the generator
 HELD_OUT = 20  # images at least, to be held out real ones
 TRAININGS = 3  # seeds of whatever is trained here
+MOST_FITTED = 10_000  # training images, of which an extractor takes its scale and components
 PACKAGES = ("keras", "tensorflow", "numpy", "scipy", "scikit-learn", "scikit-image")
 
 
@@ -58,7 +59,8 @@ def evaluate(
         masks: of given images: int (n, height, width).
         extractors: `keras_medgen.metrics` feature extractors, fitted here on the training images;
             the first is that of diversity and authenticity. Default: random convolutions,
-            radiomics, and where there are labels classifiers trained on the training images.
+            radiomics, and where there are labels classifiers trained on the training images; 64
+            components of each, or half as many as there are training images.
         training_seconds: what training took, for the section on cost.
         verbose: True prints what is going on, False does not, "auto" does on a terminal.
 
@@ -80,23 +82,35 @@ def evaluate(
                 f"data must have at least 4 images in the split {name}. "
                 f"Received: {len(splits[name]['images'])}."
             )
+    if extractors is not None and not extractors:
+        raise ValueError("extractors must be None or one at least. Received: none.")
     model = model_or_images if isinstance(model_or_images, GenerativeModel) else None
+    shape = np.shape(model_or_images)[1:] if model is None else model.image_shape
+    if shape != data.image_shape:
+        raise ValueError(
+            f"generated images must be like those of data, {data.image_shape}. Received: {shape}."
+        )
     if model is None:
+        if labels is not None and "labels" in splits["train"]:
+            labels = checked_labels(labels, len(model_or_images), data.num_classes, data.task)
+        if masks is not None and np.shape(masks)[1:] != shape[:2]:
+            raise ValueError(
+                f"masks must be of shape (n, {shape[0]}, {shape[1]}). "
+                f"Received: shape {np.shape(masks)}."
+            )
         generated = given_images(model_or_images, labels, masks)
     elif labels is not None or masks is not None:
         raise ValueError("labels and masks are for given images: a model makes its own.")
     else:
         seeds = range(seed, seed + GENERATIONS)
         generated = generated_by(model, num_images, seeds, splits["train"].get("labels"), verbose)
-    if generated.pools[0].shape[1:] != data.image_shape:
-        raise ValueError(
-            f"generated images must be like those of data, {data.image_shape}. "
-            f"Received: {generated.pools[0].shape[1:]}."
-        )
     if extractors is None:
         say(verbose, "training classifiers, whose features real images are told apart by")
         extractors = default_extractors(splits, data)
     train_images = splits["train"]["images"]
+    if len(train_images) > MOST_FITTED:
+        chosen = np.random.default_rng(0).permutation(len(train_images))[:MOST_FITTED]
+        train_images = train_images[np.sort(chosen)]
     for extractor in extractors:
         extractor.fit(train_images)
     names = data.class_names if generated.labels is not None else None
@@ -116,8 +130,9 @@ def evaluate(
         _segmentation(splits, generated, seed, verbose),
     ):
         (missing if isinstance(found, str) else sections).append(found)
+    _warn_of_leaks(sections, data.report.leaks)
     sections.append(_cost(model, generated, training_seconds))
-    sections.append(_limits(missing))
+    sections.append(_limits(model, missing))
     return Report(
         title=f"{_name(model)} on {data.provenance['source']}",
         sections=sections,
@@ -140,9 +155,11 @@ def evaluate(
 
 def default_extractors(splits, data) -> list:
     """Random convolutions, radiomics and, where classes can be learnt, classifiers."""
-    extractors = [RandomConvolutions(), RadiomicsLite()]
     train, val = splits["train"], splits["val"]
-    if "labels" in train and len(np.unique(train["labels"])) > 1 and len(val["images"]):
+    components = min(COMPONENTS, len(train["images"]) // 2)
+    extractors = [RandomConvolutions(components), RadiomicsLite(components)]
+    large = min(train["images"].shape[1:3]) >= SMALLEST_SIDE
+    if large and "labels" in train and len(np.unique(train["labels"])) > 1 and len(val["images"]):
         networks = [
             train_classifier(
                 train["images"],
@@ -155,23 +172,25 @@ def default_extractors(splits, data) -> list:
             ).features
             for seed in range(TRAININGS)
         ]
-        extractors.append(ClassifierFeatures(networks))
+        extractors.append(ClassifierFeatures(networks, components))
     return extractors
 
 
 def _authenticity(model, splits, generated, extractor, seed):
-    train = splits["train"]["images"]
+    train = splits["train"]
     name = "val" if len(splits["val"]["images"]) >= HELD_OUT else "test"
-    held_out = splits[name]["images"]
-    if len(held_out) < HELD_OUT:
-        return Section(
-            "authenticity",
-            warnings=[
-                f"no figures of authenticity: they need {HELD_OUT} held-out images, "
-                f"and there are {len(held_out)}."
-            ],
+    held_out = splits[name]
+    elsewhere = np.concatenate([splits["val"]["images"], splits["test"]["images"]])
+    if len(held_out["images"]) < HELD_OUT:
+        section = authenticity(train["images"], None, generated, extractor, seed, name, elsewhere)
+        section.warnings.append(
+            "near copies are not judged, and there is no attack on membership: they need "
+            f"{HELD_OUT} held-out images, and there are {len(held_out['images'])}."
         )
-    section = authenticity(train, held_out, generated, extractor, seed, name)
+        return section
+    section = authenticity(
+        train["images"], held_out["images"], generated, extractor, seed, name, elsewhere
+    )
     attacks = membership(model, train, held_out, generated, extractor, seed)
     for part in ("summary", "reading", "tables", "warnings"):
         getattr(section, part).extend(getattr(attacks, part))
@@ -182,6 +201,24 @@ def _authenticity(model, splits, generated, extractor, seed):
             "where they differ from the training images by themselves, nothing follows."
         )
     return section
+
+
+def _warn_of_leaks(sections, leaks):
+    """Says where splits share images, in the sections whose figures that changes."""
+    of_section = {
+        "fidelity": ("train/test",),
+        "authenticity": ("train/val", "train/test"),
+        "utility": ("train/test", "val/test"),
+    }
+    for section in sections:
+        for pair in of_section.get(section.name, ()):
+            alike = sum(leaks.get(pair, {}).values())
+            if alike:
+                first, second = pair.split("/")
+                section.warnings.append(
+                    f"{alike} images of {second} are also in {first}, or nearly: "
+                    "deduplicate='drop' loads the data without them."
+                )
 
 
 def _utility(splits, generated, data, seed, verbose):
@@ -214,7 +251,10 @@ def _segmentation(splits, generated, seed, verbose):
 def _cost(model, generated, training_seconds):
     section = Section(
         "cost",
-        reading=["The peak memory is that of the whole process, the evaluation included."],
+        reading=[
+            "The peak memory is that of the process by the time when the images were generated, "
+            "with the real ones in memory."
+        ],
     )
     figures = {
         "parameters": None if model is None else model.count_params(),
@@ -222,7 +262,7 @@ def _cost(model, generated, training_seconds):
         "images_per_second": None
         if generated.seconds is None
         else len(generated.images) / generated.seconds,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mib": generated.peak_mebibytes,
     }
     section.metrics = {name: value for name, value in figures.items() if value is not None}
     names = ("parameters", "seconds of training", "generated images/s", "peak memory, MiB")
@@ -231,14 +271,19 @@ def _cost(model, generated, training_seconds):
     return section
 
 
-def _limits(missing):
+def _limits(model, missing):
+    training = (
+        "nothing is known of how these images were made"
+        if model is None
+        else "the model was not trained with differential privacy"
+    )
     return Section(
         "limits",
         summary=[
             "No reader study was part of this: nobody who reads such images was asked whether "
             "they can be told from real ones. `keras-medgen evaluate --reader-study` prepares one.",
-            "There is no formal guarantee of privacy: the model was not trained with differential "
-            "privacy, and attacks other than those above may succeed.",
+            f"There is no formal guarantee of privacy: {training}, and attacks other than those "
+            "above may succeed.",
             "Figures hold for this data set, these splits and this one training, and say nothing "
             "of other hospitals, scanners or patients.",
             *(f"Not measured: {reason}" for reason in missing),

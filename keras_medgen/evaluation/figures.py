@@ -8,31 +8,46 @@ import numpy as np
 NONE = "n/a"
 MOST_HEADLINES = 4  # of a section
 
-# By section: a figure's name, without the section's, and what a reader calls it.
+# By section: a figure's name, without the section's, what a reader calls it, and the name of the
+# figure to read beside it, with what that is of. Regular expressions, and what they expand to.
+REAL = "real images"
 HEADLINES = {
     "fidelity": (
-        (r"test/ratio", "distance to test images over its floor"),
-        (r"test/FI?D\[[^/]*/?[^/]*\]", "distance to test images"),
-        (r"test/floor", "floor: between halves of the test images"),
-        (r"train/ratio", "distance to training images over its floor"),
+        (
+            r"test/ratio",
+            "distance to test images over its floor",
+            (r"test/real_train_ratio", "real training images"),
+        ),
+        (r"test/FI?D\[[^]]*\]", "distance to test images", (r"\g<0>/floor", REAL)),
+        (r"test/KI?D\[[^]]*\]", "kernel distance to test images", (r"\g<0>/floor", REAL)),
+        # Which is 1 for real ones, as the floor is their own.
+        (r"train/ratio", "distance to training images over its floor (real images: 1)", None),
     ),
-    "diversity": tuple((name, name) for name in ("precision", "recall", "density", "coverage")),
+    "diversity": tuple(
+        (name, name, (r"\g<0>_real", REAL))
+        for name in ("precision", "recall", "density", "coverage")
+    ),
     "authenticity": (
-        (r"exact_copies", "exact copies"),
-        (r"copied_share", "share of near copies"),
-        (r"auth_pct.*", "AuthPct"),
-        (r"membership_auc", "membership AUC"),
+        (r"exact_copies", "exact copies", (r"\g<0>_held_out", REAL)),
+        (r"copied_share", "share of near copies beyond that of real images", None),
+        (r"auth_pct(\[.*\])?", r"AuthPct\1", (r"auth_pct_held_out\1", REAL)),
+        (r"membership_auc", "membership AUC", (r"blind_auc", "blind to the model")),
     ),
     "utility": (
-        (r"trtr_accuracy", "accuracy, trained on real images"),
-        (r"tstr_accuracy", "accuracy, trained on synthetic images"),
-        (r"label_agreement", "label agreement"),
+        (r"tstr_accuracy", "accuracy, trained on synthetic images", (r"trtr_accuracy", REAL)),
+        (r"tstr_auc", "AUC, trained on synthetic images", (r"trtr_auc", REAL)),
+        (r"label_agreement", "label agreement", (r"trtr_accuracy", REAL)),
+    ),
+    "segmentation": (
+        (r"both_dice", "Dice, trained on both", (r"real_dice", REAL)),
+        (r"both_image_dice", "Dice by image, trained on both", (r"real_image_dice", REAL)),
+        (r"generated_with_lesion", "share with a lesion", (r"real_with_lesion", REAL)),
     ),
     "cost": (
-        (r"parameters", "parameters"),
-        (r"training_seconds", "seconds of training"),
-        (r"images_per_second", "images generated a second"),
-        (r"peak_memory_mib", "peak memory, MiB"),
+        (r"parameters", "parameters", None),
+        (r"training_seconds", "seconds of training", None),
+        (r"images_per_second", "images generated a second", None),
+        (r"peak_memory_mib", "peak memory, MiB", None),
     ),
 }
 
@@ -77,16 +92,27 @@ def headlines(section: str, metrics: dict[str, float]) -> list[tuple[str, str, f
         metrics: its figures, without the section's name.
 
     Returns:
-        (label, name, value) of each, at most four.
+        (label, name, value) of each, at most four. The label tells what real images score, where
+        that is known: "recall (real images: 0.960)".
     """
     found = []
-    for pattern, label in HEADLINES.get(section, ()):
-        name = next((name for name in metrics if re.fullmatch(pattern, name)), None)
-        if name is not None:
-            found.append((label, name, metrics[name]))
+    for pattern, label, beside in HEADLINES.get(section, ()):
+        match = next(filter(None, (re.fullmatch(pattern, name) for name in metrics)), None)
+        if match is not None:
+            label = match.expand(label) + _beside(match, beside, metrics)
+            found.append((label, match[0], metrics[match[0]]))
     if not found:
         found = [(name.replace("_", " "), name, value) for name, value in metrics.items()]
     return found[:MOST_HEADLINES]
+
+
+def _beside(match, beside, metrics):
+    """The figure that one is read beside, in brackets."""
+    if beside is None:
+        return ""
+    name, of = beside
+    text = figure_text(metrics.get(match.expand(name)))
+    return "" if text == NONE else f" ({of}: {text})"
 
 
 def facts(content: dict, without: tuple[str, ...] = ()) -> list[tuple[str, str]]:

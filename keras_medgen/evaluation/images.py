@@ -1,6 +1,7 @@
 """The images that an evaluation is of: generated ones, by seed, and the real splits."""
 
 import dataclasses
+import sys
 import time
 
 import numpy as np
@@ -17,12 +18,14 @@ class Generated:
         labels: list of their labels, or None.
         masks: list of their masks, or None.
         seconds: what generating them took, or None.
+        peak_mebibytes: the most memory that the process had taken by then, or None.
     """
 
     pools: list[np.ndarray]
     labels: list[np.ndarray] | None = None
     masks: list[np.ndarray] | None = None
     seconds: float | None = None
+    peak_mebibytes: float | None = None
 
     @property
     def images(self) -> np.ndarray:
@@ -48,17 +51,42 @@ def generated_by(model, num, seeds, labels, verbose) -> Generated:
         labels: labels of the real training images, whose classes are drawn from as they come; or
             None.
         verbose: whether to say what is going on.
+
+    Raises:
+        ValueError: for a conditional model, if there are no labels.
     """
-    pools, given = [], [] if model.num_classes is not None else None
+    conditional = model.num_classes is not None
+    if conditional and labels is None:
+        raise ValueError(
+            "data must have labels, for the model makes images of classes. Received: none."
+        )
+    options = {} if verbose else quiet(model)
+    model.generate(1, labels=labels[:1] if conditional else None, **options)  # compiled by now
+    pools, given = [], [] if conditional else None
     started = time.perf_counter()
     for seed in seeds:
         chosen = None
-        if given is not None:
+        if conditional:
             chosen = np.random.default_rng(seed).choice(labels, num)
             given.append(chosen)
         say(verbose, f"generating {num} images, seed {seed}")
-        pools.append(model.generate(num, labels=chosen, seed=seed))
-    return Generated(pools, given, seconds=time.perf_counter() - started)
+        pools.append(model.generate(num, labels=chosen, seed=seed, **options))
+    seconds = time.perf_counter() - started
+    return Generated(pools, given, seconds=seconds, peak_mebibytes=_peak_mebibytes())
+
+
+def quiet(model) -> dict:
+    """What keeps a model from showing progress, if it is one that does: of diffusion."""
+    return {"verbose": 0} if hasattr(model, "num_timesteps") else {}
+
+
+def _peak_mebibytes():
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # there in bytes, else in KiB
 
 
 def given_images(images, labels, masks) -> Generated:
@@ -93,7 +121,7 @@ def given_images(images, labels, masks) -> Generated:
 
 def split_hashes(splits) -> dict[str, str]:
     """The hash of each split's pixels."""
-    return {name: pixel_hash(split["images"]) for name, split in splits.items() if len(split)}
+    return {name: pixel_hash(split["images"]) for name, split in splits.items()}
 
 
 def classes_of(labels, num_classes):

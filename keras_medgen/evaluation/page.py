@@ -26,8 +26,18 @@ QUESTIONS = {
     "cost": "What do they cost?",
     "limits": "What was not looked at?",
 }
-# Keys of the provenance that have a table of their own, or may name files of patients.
-ELSEWHERE = ("counts", "split_sha256", "first")
+# Of the provenance: why images were left out names files, and those may be named after patients.
+NEVER_SAVED = "left_out"
+ELSEWHERE = ("counts", "split_sha256", NEVER_SAVED)  # the first two have a table of their own
+# What the range of a figure is.
+PERCENTILES = "from the 2.5th to the 97.5th percentile over"
+RANGES = {
+    "fidelity": f"{PERCENTILES} subsamples of the images (of a model, those of several seeds)",
+    "diversity": f"{PERCENTILES} subsamples of the images (of a model, those of several seeds)",
+    "authenticity": f"{PERCENTILES} resamples of the real images",
+    "utility": "the lowest and the highest of the trainings; of a difference, its 95% interval",
+    "segmentation": "the lowest and the highest of the trainings",
+}
 
 GAP = 2  # pixels between the images of a picture
 WIDE, CELL = 960, 96  # CSS pixels: of the page's column, and what a small image is enlarged to
@@ -114,6 +124,7 @@ def _templates():
         "interval": interval_text,
         "question": lambda name: QUESTIONS.get(name, name.replace("_", " ").capitalize()),
         "figures": _figures,
+        "ranges": _ranges,
     }
     return templates
 
@@ -131,9 +142,16 @@ def _content(report):
         "features": report.features,
         "settings": report.settings,
         "model": report.model,
-        "data": report.data,
+        "data": _without(report.data, NEVER_SAVED),
         "versions": report.versions,
     }
+
+
+def _without(content, name):
+    """A nested dict without one key, wherever it stands."""
+    if not isinstance(content, dict):
+        return content
+    return {key: _without(value, name) for key, value in content.items() if key != name}
 
 
 def as_json(content):
@@ -173,6 +191,13 @@ def _figures(metrics) -> Table:
     return Table("Figures", ["figure", "value"], [list(pair) for pair in metrics.items()])
 
 
+def _ranges(section) -> str:
+    """What the ranges in a section's tables are; empty where there are none."""
+    cells = [cell for table in section.tables for row in table.rows for cell in row]
+    there = any(isinstance(cell, tuple | list) for cell in cells)
+    return RANGES.get(section.name, "") if there else ""
+
+
 def _prose(sentence):
     """A sentence as HTML, with what stands between backticks as code."""
     import markupsafe
@@ -190,7 +215,7 @@ def _shown(picture: Picture) -> dict:
     """What the page's template says of a picture."""
     grid = _grid(np.asarray(picture.images), picture.columns)
     file = io.BytesIO()
-    mark = synthetic_mark("partly" if picture.synthetic else False)
+    mark = synthetic_mark("partly" if picture.synthetic and picture.real else picture.synthetic)
     as_picture(grid).save(file, "PNG", pnginfo=mark)
     height, width = grid.shape[:2]
     sides = picture.images.shape[1:3]
@@ -206,6 +231,7 @@ def _shown(picture: Picture) -> dict:
         "uri": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii"),
         "caption": caption,
         "synthetic": picture.synthetic,
+        "real": picture.real,
         "width": width * factor,
         "height": height * factor,
         "least": least,
@@ -213,9 +239,14 @@ def _shown(picture: Picture) -> dict:
         # Enlarged pixels stay squares; shrunk ones would be dropped.
         "enlarged": "everywhere" if width <= NARROW else "wide" if factor > 1 else "never",
         "alt": f"{count} of {sides[0]} by {sides[1]} pixels, {columns} in a row"
-        + (", some or all of them synthetic" if picture.synthetic else ", all of them real")
-        + f". {caption}",
+        + f", {_kind(picture)}. {caption}",
     }
+
+
+def _kind(picture):
+    if not picture.synthetic:
+        return "real"
+    return "synthetic and real" if picture.real else "synthetic"
 
 
 def _grid(images, columns):

@@ -31,12 +31,14 @@ class Picture:
         images: (n, height, width, channels) in [0, 1].
         columns: images in a row.
         synthetic: whether some of them are generated.
+        real: whether some of them are real training images: the page that shows them says so.
     """
 
     caption: str
     images: np.ndarray
     columns: int = 8
     synthetic: bool = True
+    real: bool = True  # safer than to forget it
 
 
 @dataclasses.dataclass
@@ -72,9 +74,11 @@ class Report:
         sections: of the report, in order.
         features: the feature extractors by name, each a dict of `sha256` and `preprocessing`.
         settings: of the evaluation: `num_images`, `seed`, what else was given; as JSON.
-        model: of the model: `class`, `config`, `parameters`, ...; {"class": "images"} for images.
+        model: of the model: `class`, `image_shape`, `num_classes`, `parameters`, of a run its
+            `training`; {"class": "images"} for images.
         data: the provenance of the real images: `source`, `licence`, `sha256`, `counts`, ..., and
-            `split_sha256`, the hash of each split's pixels.
+            `split_sha256`, the hash of each split's pixels. What was left out is not saved: names
+            of files may be those of patients.
         versions: of the packages that the figures depend on.
         date: ISO day.
     """
@@ -96,6 +100,15 @@ class Report:
             for section in self.sections
             for name, value in section.metrics.items()
         }
+
+    @property
+    def shows_real_images(self) -> bool:
+        """Whether a picture shows real training images."""
+        return any(
+            picture.real and len(picture.images)
+            for section in self.sections
+            for picture in section.pictures
+        )
 
     @property
     def warnings(self) -> list[str]:

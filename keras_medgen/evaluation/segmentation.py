@@ -16,6 +16,7 @@ from keras_medgen.evaluation.segmenter import segmenter_training
 from keras_medgen.metrics.repeated_training import outputs_of
 
 STEPS = 200
+SMALLEST_SIDE = 16  # of images that the segmenter takes
 REAL, BOTH = "real", "both"
 TITLES = {REAL: "real", BOTH: "real and generated"}
 
@@ -129,6 +130,12 @@ def _reason_against(parts, synthetic):
             return f"no image of the split {name} shows a lesion."
     if not len(synthetic["images"]):
         return "there are no generated images."
+    sides = parts["train"]["images"].shape[1:3]
+    if min(sides) < SMALLEST_SIDE:
+        return (
+            f"images of {sides[0]} by {sides[1]} pixels are too small for its segmenter, which "
+            f"takes sides of {SMALLEST_SIDE} or more."
+        )
     return None
 
 

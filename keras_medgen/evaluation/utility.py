@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_medgen.evaluation.arms import combined_rows, with_validation
 from keras_medgen.evaluation.classification import classification_figures
+from keras_medgen.evaluation.figures import figure_text
 from keras_medgen.evaluation.images import say
 from keras_medgen.evaluation.report import Section
 from keras_medgen.evaluation.utility_section import FEWER, GENERATED, REAL, utility_section
@@ -17,6 +18,7 @@ from keras_medgen.metrics.small_classifier import (
     classifier_training,
 )
 
+SMALLEST_SIDE = 8  # of images that the small classifier takes
 NEARLY = 0.9  # as many generated images as real ones: no need to train on fewer real ones
 
 
@@ -110,7 +112,8 @@ def utility(
         times = most * len(labels["train"]) / len(labels["new"])
         section.warnings.append(
             f"there are {len(labels['new'])} generated images for {len(labels['train'])} real "
-            f"ones: at a ratio of {most:g} each is shown {times:.1f} times as often as a real one."
+            f"ones: at a ratio of {most:g} each is shown {figure_text(times)} times as often as a "
+            "real one."
         )
     if held_out:
         section.warnings.append(held_out)
@@ -139,9 +142,18 @@ def _reason_against(train, test, synthetic, task):
     if task == "none" or train.get("labels") is None or test.get("labels") is None:
         return "the real images have no labels."
     if synthetic.get("labels") is None:
-        return "the generated images have no labels, for the model is not conditional."
+        return (
+            "the generated images have no labels: a conditional model makes some, and images that "
+            "are given need theirs."
+        )
     if not all(len(part["images"]) for part in (train, test, synthetic)):
         return "it needs training, test and generated images."
+    sides = train["images"].shape[1:3]
+    if min(sides) < SMALLEST_SIDE:
+        return (
+            f"images of {sides[0]} by {sides[1]} pixels are too small for its classifier, which "
+            f"takes sides of {SMALLEST_SIDE} or more."
+        )
     if not np.ptp(np.asarray(train["labels"]), axis=0).any():
         return "the training images are of one class."
     return None

@@ -42,9 +42,11 @@ def utility_section(figures, agreement, arms, labels, names, task) -> Section:
     spread = (
         f"Figures are means over {len(agreement)} trainings, with the lowest and the highest in "
         "brackets: the spread of training. Differences from real images alone have a 95% interval "
-        "over trainings and test images (DeLong et al. 1988). Generated images are said to raise "
-        "or lower a figure where every training with them is above, or below, every training "
-        "without, and that interval does not hold 0."
+        f"over {'seeds of training and ' if len(agreement) > 1 else ''}test images (Student's t; "
+        "DeLong et al. 1988). It takes each test image to be of another patient, and holds neither "
+        "what other training images nor what another generator would change. Generated images are "
+        "said to raise or lower a figure where every training with them is above, or below, every "
+        "training without, and that interval does not hold 0."
     )
     return Section(
         "utility",

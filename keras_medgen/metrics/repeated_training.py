@@ -94,7 +94,8 @@ class RepeatedTraining:
             self.network.train_on_batch(images[part], targets[part])
             if step in self.checks:
                 loss = self._loss(val_images, val_targets)
-                if best is None or loss < lowest:
+                # What is compared with NaN is never lower.
+                if best is None or loss < lowest or np.isnan(lowest):
                     lowest, best = loss, self.network.get_weights()
         self.network.set_weights(best)
         return lowest

@@ -25,6 +25,7 @@ def hand_made(**other) -> Report:
             f"test/{FD}/floor": np.float64(0.411),
             "test/floor": 0.411,
             "test/ratio": 3.21,
+            "test/real_train_ratio": 1.047,
             "test/KD[randconv-v1/64,N=312]": -0.00012,
             f"test/{classes[1]}/FD[randconv-v1/64,N=195]": float("nan"),
         },
@@ -48,12 +49,13 @@ def hand_made(**other) -> Report:
     authenticity = Section(
         "authenticity",
         summary=["COPIES: about 12% of the generated images are near copies, 3 of them exact."],
-        metrics={"flagged": 1, "exact_copies": np.int64(3), "copied_share": 0.12, "auth_pct": 43.1},
+        metrics={"flagged": 1, "exact_copies": np.int64(3), "copied_share": 0.12}
+        | {"auth_pct[pixels]": 43.1, "auth_pct_held_out[pixels]": 70.04},
         pictures=[
             Picture("The closest pairs, each with its training image on its right.", images[:32]),
             Picture("Training images, none of them generated.", images[:5], synthetic=False),
             Picture("Channels of another number.", images[:3].repeat(2, axis=-1)),
-            Picture("In colour.", images[:40].repeat(3, axis=-1), columns=20),
+            Picture("In colour.", images[:40].repeat(3, axis=-1), columns=20, real=False),
         ],
     )
     cost = Section("cost", metrics={"parameters": 1_623_169, "images_per_second": 184.2})
@@ -78,7 +80,13 @@ def hand_made(**other) -> Report:
             "counts": {"train": 4708, "test": 624},
             "split_sha256": {"train": "01" * 32, "test": "23" * 32},
             "preprocessing": ["val cut off by image, seeded"],
-            "report": {"left_out": {"too small": {"images": 1, "first": ["patient_jones.png"]}}},
+            "report": {
+                "found": 5334,
+                "left_out": {
+                    "too small": {"images": 1, "first": ["patient_jones.png"]},
+                    "the same pixels as patient_smith": {"images": 1, "first": ["jones"]},
+                },
+            },
         },
         "versions": {"keras_medgen": "0.1.0", "keras": "3.15.1"},
         "date": "2025-01-31",

@@ -12,7 +12,7 @@ def audited(train, held_out, generated):
     extractor = metrics.RandomConvolutions().fit(train)
     generated = given_images(np.clip(generated, 0, 1), None, None)
     section = authenticity(train, held_out, generated, extractor, 0, "val")
-    attacks = membership(None, train, held_out, generated, extractor, 0)
+    attacks = membership(None, {"images": train}, {"images": held_out}, generated, extractor, 0)
     return section, section.metrics | attacks.metrics
 
 
@@ -47,7 +47,28 @@ class TestBreastMNIST:
         )
         assert abs(found["c_t[pixels]"]) < 3
         assert found["copied_share"] < 0.05
-        assert section.summary[0].startswith("No sign")
+        assert section.summary[0].startswith("No near copies")
+        assert "Yet" not in section.summary[0]
+
+    def test_the_files_own_test_images_are_not(self, test_data):
+        """One of them has the very pixels of a training image, and dozens nearly."""
+        data = kmg.data.load(test_data / "breastmnist.npz")
+        train, val, test = (data.arrays(split)["images"] for split in ("train", "val", "test"))
+        extractor = metrics.RandomConvolutions().fit(train)
+        section = authenticity(
+            *(train, val, given_images(test, None, None), extractor, 0, "val"),
+            elsewhere=np.concatenate([val, test]),
+        )
+        assert section.metrics["exact_copies"] > 0
+        assert section.metrics["flagged"] == 0
+
+    def test_blurred_images_are_no_copies_but_too_close(self, breast):
+        from scipy.ndimage import gaussian_filter
+
+        train, held_out, other = breast
+        section, found = audited(train, held_out, gaussian_filter(other, (0, 1, 1, 0)))
+        assert found["flagged"] == 0
+        assert "Yet generated images lie systematically closer" in section.summary[0]
 
     def test_a_mixture_is_flagged_in_proportion(self, breast, rng):
         train, held_out, other = breast
@@ -75,6 +96,31 @@ def test_closest_pairs_are_shown_beside_each_other(rng):
     picture = section.pictures[0]
     np.testing.assert_array_equal(picture.images[0], generated[7])
     np.testing.assert_array_equal(picture.images[1], train[21])
+
+
+def test_one_exact_copy_is_flagged_unless_another_split_holds_it(rng):
+    train = rng.random((60, 12, 12, 1)).astype(np.float32)
+    extractor = metrics.RandomConvolutions(8).fit(train)
+    made, held_out = (rng.random((40, 12, 12, 1)).astype(np.float32) for _ in range(2))
+    made[7] = train[21]
+    given = train, held_out, given_images(made, None, None), extractor, 0, "val"
+    section = authenticity(*given, elsewhere=held_out)
+    assert section.metrics["flagged"] == 1
+    assert section.summary[0].startswith("COPIES: 1 generated image")
+    section = authenticity(*given, elsewhere=train[20:22])
+    assert (section.metrics["flagged"], section.metrics["exact_copies"]) == (0, 1)
+
+
+def test_without_held_out_images_exact_copies_are_found_all_the_same(rng):
+    train, made = (rng.random((n, 12, 12, 1)).astype(np.float32) for n in (60, 40))
+    extractor = metrics.RandomConvolutions(8).fit(train)
+    for images, flagged in ((made, 0), (np.concatenate([made, train[:1]]), 1)):
+        given = given_images(images, None, None)
+        section = authenticity(train, None, given, extractor, 0, "test")
+        assert section.metrics["flagged"] == flagged
+        assert "auth_pct[pixels]" in section.metrics
+        assert "c_t[pixels]" not in section.metrics
+        assert len(section.pictures) == 1
 
 
 def test_exact_copies_are_counted_in_eight_bits(rng):
@@ -122,7 +168,9 @@ class TestMembership:
         train, others, made = sets
         extractor = metrics.RandomConvolutions(8).fit(train)
         generated = given_images(made, None, None)
-        found = membership(Memory(train), train, others, generated, extractor, 0).metrics
+        found = membership(
+            Memory(train), {"images": train}, {"images": others}, generated, extractor, 0
+        ).metrics
         assert found["membership_auc[reconstruction]"] == 1
         assert 0.3 < found["membership_auc[distance]"] < 0.7
         assert 0.3 < found["blind_auc"] < 0.7
@@ -132,7 +180,9 @@ class TestMembership:
         train, others, made = sets
         extractor = metrics.RandomConvolutions(8).fit(train)
         generated = given_images(made, None, None)
-        section = membership(None, train, others * 0.5, generated, extractor, 0)
+        section = membership(
+            None, {"images": train}, {"images": others * 0.5}, generated, extractor, 0
+        )
         assert section.metrics["blind_auc"] > 0.95
         assert "too few" in section.warnings[0]
 
@@ -140,6 +190,6 @@ class TestMembership:
         train, others = (rng.random((1000, 8, 8, 1)).astype(np.float32) for _ in range(2))
         extractor = metrics.RandomConvolutions(8).fit(train)
         generated = given_images(train[:500], None, None)
-        section = membership(None, train, others, generated, extractor, 0)
+        section = membership(None, {"images": train}, {"images": others}, generated, extractor, 0)
         assert section.metrics["membership_tpr_at_1_fpr[distance]"] == pytest.approx(0.5, abs=0.05)
         assert not section.warnings

@@ -81,11 +81,30 @@ class TestFidelity:
 
     def test_too_few_images_are_refused_with_the_reason(self, judged, rng):
         section = judged(pictures(rng, 8)[0])
-        assert not section.metrics
-        assert section.warnings == [
-            "no distance in randconv-v1/8 of train (8), test (8): each side needs more images than "
-            "there are features."
-        ]
+        name = "KD[randconv-v1/8,N=8]"
+        assert set(section.metrics) == {
+            *(f"test/{name}", f"test/{name}/floor", f"train/{name}", f"train/{name}/floor")
+        }
+        assert section.warnings[0] == (
+            "no Fréchet distance in randconv-v1/8 of train (8); test (8): each side needs more "
+            "images than there are features. A kernel distance does not."
+        )
+
+    def test_ranges_that_hold_the_real_images_alone_say_so(self, judged, rng):
+        images, _ = pictures(rng, 100)
+        assert "real images alone" in judged(images).warnings[-1]
+        assert "real images alone" not in str(judged(images, num=50).warnings)
+
+    def test_real_training_images_stand_beside(self, rng):
+        """Where the test images are darker, no generator can be expected to know."""
+        train, test = pictures(rng, 300)[0], pictures(rng, 200)[0] * 0.7
+        extractor = metrics.RandomConvolutions(8).fit(train)
+        splits = {"train": {"images": train}, "test": {"images": test}}
+        generated = given_images(pictures(rng, 300)[0], None, None)
+        found = fidelity(splits, generated, [extractor], 100, 0).metrics
+        assert found["test/ratio"] > 5
+        assert found["test/real_train_ratio"] == pytest.approx(found["test/ratio"], rel=0.2)
+        assert "train/real_train_ratio" not in found
 
 
 def section_interval(section):
@@ -111,6 +130,7 @@ class TestEvaluate:
         assert report.metrics["diversity/coverage"] > 0.8
         assert set(report.features) == {"randconv-v1/64", "radiomics-lite/32", "classifier/64"}
         assert set(report.data["split_sha256"]) == {"train", "val", "test"}
+        assert not any("train/FD[classifier" in name for name in report.metrics)
         assert all(isinstance(value, (int, float)) for value in report.metrics.values())
         assert "segmentation: the data has no masks." in str(report.section("limits").summary)
         report.save(tmp_path / "report")
@@ -119,11 +139,10 @@ class TestEvaluate:
 
     def test_repeats(self, data, rng):
         images, _ = pictures(rng, 120)
-        given = {"num_images": 60, "extractors": None}
 
         def figures():
             extractors = [metrics.RandomConvolutions(8)]
-            report = kmg.evaluation.evaluate(images, data, **given | {"extractors": extractors})
+            report = kmg.evaluation.evaluate(images, data, 60, extractors=extractors)
             return {k: v for k, v in report.metrics.items() if not k.startswith("cost/")}
 
         assert figures() == figures()
@@ -150,34 +169,96 @@ class TestEvaluate:
     @pytest.mark.parametrize(
         ("images", "given", "message"),
         [
-            (np.zeros((9, 16, 16)), {}, r"shape=\(9, 16, 16\)"),
+            (np.zeros((9, 16, 16)), {}, r"Received: \(16, 16\)"),
             (np.full((9, 16, 16, 1), 2.0), {}, "lie in"),
             (np.zeros((9, 8, 8, 1)), {}, r"must be like those of data, \(16, 16, 1\)"),
-            (np.zeros((9, 16, 16, 1)), {"labels": [0]}, "labels must be as many as the images, 9"),
+            (np.zeros((9, 16, 16, 1)), {"labels": [0]}, r"Received: shape \(1,\)"),
+            (np.zeros((9, 16, 16, 1)), {"labels": [2] * 9}, "labels must be 9 numbers from 0 to 1"),
+            (np.zeros((9, 16, 16, 1)), {"masks": np.zeros((9, 8, 8))}, r"shape \(n, 16, 16\)"),
             (np.zeros((9, 16, 16, 1)), {"num_images": 1}, "num_images=1"),
+            (np.zeros((9, 16, 16, 1)), {"extractors": []}, "one at least"),
         ],
     )
     def test_bad_input(self, data, images, given, message):
         with pytest.raises(ValueError, match=message):
             kmg.evaluation.evaluate(images, data, **given)
 
+    def test_a_model_of_classes_needs_data_with_labels(self, rng, write_npz):
+        images = {f"{split}_images": pictures(rng, 9)[0] for split in ("train", "val", "test")}
+        data = kmg.data.load(write_npz(**images))
+        model = kmg.models.VAE(data.image_shape, latent_dim=2, num_classes=2)
+        with pytest.raises(ValueError, match="data must have labels"):
+            kmg.evaluation.evaluate(model, data)
+
+    @pytest.mark.parametrize(
+        ("task", "shape"), [("none", (16, 16, 1)), ("multi-label", (16, 16, 2))]
+    )
+    def test_few_images(self, rng, write_npz, task, shape):
+        """What they are too few for is named, and the rest is measured."""
+        arrays = {}
+        for split, count in (("train", 24), ("val", 6), ("test", 10)):
+            arrays[f"{split}_images"] = pictures(rng, count, shape)[0]
+            if task == "multi-label":
+                arrays[f"{split}_labels"] = rng.integers(0, 2, (count, 3)).astype(np.uint8)
+        data = kmg.data.load(write_npz(**arrays))
+        assert data.task == task
+        labels = None if task == "none" else rng.integers(0, 2, (12, 3))
+        made = np.concatenate([pictures(rng, 11, shape)[0], arrays["train_images"][:1]])
+        report = kmg.evaluation.evaluate(made, data, labels=labels)
+        assert "randconv-v1/12" in report.features
+        assert report.metrics["authenticity/exact_copies"] == 1
+        assert report.metrics["authenticity/flagged"] == 1
+        assert "authenticity/membership_auc" not in report.metrics
+        assert any("no attack on membership" in warning for warning in report.warnings)
+        assert ("utility/tstr_auc" in report.metrics) == (task != "none")
+
+    def test_images_that_two_splits_share_are_told(self, rng, write_npz):
+        arrays = {f"{split}_images": pictures(rng, 30)[0] for split in ("train", "val", "test")}
+        arrays["test_images"][:4] = arrays["train_images"][:4]
+        report = kmg.evaluation.evaluate(pictures(rng, 30)[0], kmg.data.load(write_npz(**arrays)))
+        told = [warning for warning in report.warnings if "of test are also in train" in warning]
+        assert len(told) == 2  # of fidelity and of authenticity
+        assert "4 images" in told[0]
+
+
+def test_distribution_distance_draws_images_of_all_classes():
+    """A folder's images come class by class."""
+    images = np.repeat([0.2, 0.8], 100)[:, None, None, None] * np.ones((200, 16, 16, 1), np.float32)
+    images += np.random.default_rng(0).normal(0, 0.01, images.shape).astype(np.float32)
+    labels = np.repeat([0, 1], 100)
+    model = kmg.models.VAE((16, 16, 1), latent_dim=2, num_classes=2)
+    asked = []
+    model.generate = lambda num, labels=None, seed=0: (asked.append(labels), images[:num])[1]
+    callback = kmg.callbacks.DistributionDistance(
+        images, 100, labels, extractor=metrics.RandomConvolutions(8)
+    )
+    callback.set_model(model)
+    logs = {}
+    callback.on_epoch_end(0, logs)
+    assert 30 < np.sum(asked[0]) < 70
+    assert logs["distribution_distance"] > 10 * logs["distribution_floor"]
+    with pytest.raises(ValueError, match="labels must be as many as the images, 200"):
+        kmg.callbacks.DistributionDistance(images, labels=labels[:9])
+
 
 def test_distribution_distance_in_training(data):
     images = data.arrays("train")["images"]
     model = kmg.models.VAE(data.image_shape, latent_dim=2)
     model.compile()
-    callback = kmg.callbacks.DistributionDistance(images, 60, metrics.RandomConvolutions(8))
+    callback = kmg.callbacks.DistributionDistance(
+        images, 60, extractor=metrics.RandomConvolutions(8)
+    )
     stop = keras.callbacks.EarlyStopping(
         "distribution_distance", mode="min", patience=1, min_delta=1e9
     )
     history = model.fit(data.train, epochs=5, callbacks=[callback, stop], verbose=0).history
     distances = history["distribution_distance"]
     assert len(distances) == 2  # for nothing falls by that much
-    expected = metrics.frechet_distance(
-        callback.extractor(images[:60]), callback.extractor(model.generate(60, seed=0))
-    )
+    order = np.random.default_rng(0).permutation(len(images))
+    real, other = (callback.extractor(images[order[part]]) for part in (slice(60), slice(60, 120)))
+    expected = metrics.frechet_distance(real, callback.extractor(model.generate(60, seed=0)))
     assert distances[-1] == pytest.approx(expected)
-    floor = metrics.frechet_distance(*map(callback.extractor, (images[:60], images[60:120])))
+    floor = metrics.frechet_distance(real, other)
     assert history["distribution_floor"] == [pytest.approx(floor)] * 2
     assert distances[-1] > floor
     with pytest.raises(ValueError, match="num must be from 2 to half"):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from keras_medgen.evaluation.figures import facts, figure_text, headlines
 from keras_medgen.evaluation.page import load_metrics, write_report
-from keras_medgen.evaluation.report import Report, Section, Table
+from keras_medgen.evaluation.report import Picture, Report, Section, Table
 from tests.evaluation.browser import Browser, find
 from tests.evaluation.hand_made import FD, hand_made
 
@@ -76,8 +76,9 @@ class TestMetrics:
         undefined = [name for name, value in content["metrics"].items() if value is None]
         assert undefined == [name for name, value in report.metrics.items() if np.isnan(value)]
         assert len(undefined) == 1
-        for name in ("features", "settings", "model", "data", "versions", "date", "warnings"):
+        for name in ("features", "settings", "model", "versions", "date", "warnings"):
             assert content[name] == getattr(report, name)
+        assert content["data"] == report.data | {"report": {"found": 5334}}
 
     def test_infinite_figures_and_arrays(self, tmp_path):
         section = Section("fidelity", metrics={"psnr": np.inf, "of": np.float32(0.5)})
@@ -127,11 +128,38 @@ class TestPage:
             assert said in text, said
 
     def test_names_nobody_and_no_undefined_number(self, saved):
-        for name in ("report.html", "model_card.md"):
+        assert "jones" in str(hand_made().data)
+        for name in ("report.html", "model_card.md", "metrics.json"):
             text = (saved / name).read_text()
-            assert "jones" not in text
-            assert not re.search(r"\b(nan|None|inf)\b", text)
+            assert not re.search("jones|smith", text)
+            assert name == "metrics.json" or not re.search(r"\b(nan|None|inf)\b", text)
         assert "n/a" in page_of(saved).text
+
+    def test_figures_stand_beside_those_of_real_images(self, saved):
+        text = page_of(saved).text
+        assert "AuthPct[pixels] (real images: 70.0) 43.1" in text
+        assert "over its floor (real training images: 1.05) 3.21" in text
+
+    def test_says_what_ranges_are(self, saved, tmp_path):
+        said = "from the 2.5th to the 97.5th percentile over subsamples"
+        assert page_of(saved).text.count(f"In small print under a figure: {said}") == 1
+        assert (saved / "model_card.md").read_text().count(f"\nIn brackets: {said}") == 1
+        section = Section("fidelity", tables=[Table("of no ranges", ["a", "b"], [["c", 1.0]])])
+        hand_made(sections=[section]).save(tmp_path / "other")
+        assert said not in page_of(tmp_path / "other").text
+
+    def test_says_where_real_images_are_shown(self, saved, tmp_path):
+        said = "shows real training images: share it as you would share those."
+        assert f"This page {said}" in page_of(saved).text
+        assert f"report.html {said}" in (saved / "model_card.md").read_text()
+        report = hand_made()
+        for picture in report.section("authenticity").pictures:
+            picture.real = False
+        report.save(tmp_path / "other")
+        for name in ("report.html", "model_card.md"):
+            assert "share it" not in (tmp_path / "other" / name).read_text()
+        marks = [attributes.get("class") for attributes in page_of(saved).all("span")]
+        assert (marks.count("synthetic"), marks.count("real")) == (4, 3)  # the first explains
 
     def test_stands_alone(self, saved):
         page = page_of(saved)
@@ -148,7 +176,8 @@ class TestPage:
         images = page.all("img")
         assert len(images) == 4
         assert all(len(image["alt"]) > 20 for image in images)
-        assert ["synthetic" in image["alt"] for image in images] == [True, False, True, True]
+        kinds = [re.search(r"in a row, (.*?)\.", image["alt"])[1] for image in images]
+        assert kinds == ["synthetic and real", "real", "synthetic and real", "synthetic"]
         assert [table["aria-label"] for table in page.all("table")] == [
             *(table.caption for table in hand_made().section("fidelity").tables),
             *("Figures", "Figures", "Splits of the real images"),
@@ -225,7 +254,20 @@ class TestPictures:
 
     def test_generated_ones_carry_a_mark_for_programs(self, shown):
         marks = [picture.text.get("Synthetic") for picture in shown]
-        assert marks == ["partly", None, "partly", "partly"]
+        assert marks == ["partly", None, "partly", "true"]
+
+    @pytest.mark.parametrize("channels", [1, 2, 3, 4])
+    def test_of_any_number_of_channels(self, channels, rng, tmp_path):
+        images = rng.random((3, 20, 12, channels), np.float32)
+        section = Section("authenticity", pictures=[Picture("of channels.", images)])
+        hand_made(sections=[section]).save(tmp_path)
+        page = page_of(tmp_path)
+        pixels = np.asarray(self.decoded(page.all("img")[0]["src"]))
+        assert pixels.shape == ((20, 40, 3) if channels == 3 else (20, 40))
+        assert ("The first channel is shown." in page.text) == (channels in (2, 4))
+        shown = images if channels == 3 else images[..., 0]
+        for i in range(3):
+            np.testing.assert_array_equal(pixels[:, i * 14 : i * 14 + 12], (shown[i] * 255).round())
 
 
 class TestCard:
@@ -241,6 +283,8 @@ class TestCard:
             *("latent dim: 64", "keras 3.15.1", "No reader study was done.", "2025-01-31"),
             *hand_made().warnings,
             "| test | 624 |",
+            "| split | images | SHA-256 of the pixels |\n|---|---:|---|\n",
+            "| name | preprocessing | SHA-256 |\n|---|---|---|\n",
             "| parameters | 1,623,169 |",
             "1.32 (1.21 to 1.44)",
         ):
@@ -295,11 +339,58 @@ def test_figures_as_text(value, text):
 
 def test_headlines():
     metrics = hand_made().section("fidelity").metrics
-    values = [value for _, _, value in headlines("fidelity", metrics)]
-    assert values == [3.21, 1.32, 0.411]
+    assert headlines("fidelity", metrics) == [
+        (
+            "distance to test images over its floor (real training images: 1.05)",
+            "test/ratio",
+            3.21,
+        ),
+        ("distance to test images (real images: 0.411)", f"test/{FD}", 1.32),
+        ("kernel distance to test images", "test/KD[randconv-v1/64,N=312]", -0.00012),
+    ]
     unknown = {f"figure_{i}": i for i in range(9)}
     found = headlines("another", unknown)
     assert found == [(f"figure {i}", f"figure_{i}", i) for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("section", "metrics", "labels"),
+    [
+        ("diversity", {"recall_real": 0.96, "recall": 0.1}, ["recall (real images: 0.960)"]),
+        ("diversity", {"recall": 0.1, "recall_real": float("nan")}, ["recall"]),
+        (
+            "authenticity",
+            {
+                **{"auth_pct[pixels]": 90, "auth_pct_held_out[pixels]": 46.2, "copied_share": 0.0},
+                **{"auth_pct_held_out[randconv-v1/64]": 1.0, "blind_auc": 0.51},
+                **{"membership_auc[distance]": 0.4, "membership_auc": 0.476, "exact_copies": 0},
+            },
+            [
+                *("exact copies", "share of near copies beyond that of real images"),
+                *("AuthPct[pixels] (real images: 46.2)", "membership AUC (blind to the model: "),
+            ],
+        ),
+        (
+            "utility",
+            {"trtr_accuracy": 0.825, "tstr_accuracy": 0.6, "tstr_accuracy_low": 0.5}
+            | {"label_agreement": 0.7, "tstr_auc": 0.5, "trtr_auc": 0.91},
+            [
+                "accuracy, trained on synthetic images (real images: 0.825)",
+                "AUC, trained on synthetic images (real images: 0.910)",
+                "label agreement (real images: 0.825)",
+            ],
+        ),
+        (
+            "segmentation",
+            {"real_dice": 0.5, "both_dice": 0.6, "both_dice_low": 0.55},
+            ["Dice, trained on both (real images: 0.500)"],
+        ),
+    ],
+)
+def test_headlines_stand_beside_real_images(section, metrics, labels):
+    found = [label for label, _, _ in headlines(section, metrics)]
+    assert len(found) == len(labels)
+    assert all(map(str.startswith, found, labels)), found
 
 
 def test_facts():
@@ -350,6 +441,16 @@ class TestInABrowser:
         )
         assert any(inner > outer for inner, outer in boxes)
         assert all(outer <= 390 - 2 * 16 for _, outer in boxes)
+        widest = max(range(len(boxes)), key=lambda i: boxes[i][0] - boxes[i][1])
+        names, scrolled = browser.evaluate(
+            f"""(box => {{
+              box.scrollLeft = 200;
+              const left = cell => cell.getBoundingClientRect().left - box.offsetLeft;
+              return [[...box.querySelectorAll("th:first-child")].map(left), box.scrollLeft];
+            }})(document.querySelectorAll('.box')[{widest}])"""
+        )
+        assert scrolled == 200
+        assert names == pytest.approx([0] * len(names), abs=1)
 
     def test_what_is_wrong_would_be_seen(self, browser, tmp_path):
         page = tmp_path / "wrong.html"

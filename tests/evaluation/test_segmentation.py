@@ -114,6 +114,17 @@ def test_nothing_to_learn(rng, splits):
     assert found == "segmentation: no image of the split test shows a lesion."
 
 
+def test_images_that_are_too_small(rng, splits):
+    small = {
+        name: {"images": part["images"][:, :, 1:], "masks": part["masks"][:, :, 1:]}
+        for name, part in splits.items()
+    }
+    found = segmentation_utility(**small, synthetic=small["val"])
+    assert found.startswith("segmentation: images of 16 by 15 pixels are too small")
+    with pytest.raises(ValueError, match="sides of 16 or more"):
+        segmenter((16, 15, 1))  # why
+
+
 def test_arguments_are_checked(rng, splits):
     synthetic = split(rng, 4)
     with pytest.raises(ValueError, match="there must be a seed"):

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import scipy.special
+import scipy.stats
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from keras_medgen.evaluation import arms
 from keras_medgen.evaluation.classification import classification_figures, difference
-from keras_medgen.evaluation.utility import utility
+from keras_medgen.evaluation.utility import SMALLEST_SIDE, utility
 from keras_medgen.evaluation.utility_section import utility_section
 
 
@@ -97,8 +98,40 @@ class TestFigures:
             [{"auc": value, "influence": {"auc": np.zeros(9)}} for value in values]
             for values in ([0.1, 0.2, 0.3], [0.5, 0.7, 0.9])
         ]
-        error = 1.96 * np.sqrt((0.01 + 0.04) / 3)
-        assert difference(*ways, "auc") == pytest.approx((0.5, 0.5 - error, 0.5 + error), rel=1e-4)
+        test = scipy.stats.ttest_ind([0.5, 0.7, 0.9], [0.1, 0.2, 0.3], equal_var=False)
+        interval = test.confidence_interval(0.95)
+        assert difference(*ways, "auc") == pytest.approx((0.5, interval.low, interval.high))
+
+    def test_the_interval_of_a_difference_of_one_seed_is_that_of_a_paired_t_test(self, rng):
+        """Which is over test images alone."""
+        labels, right = np.zeros(12, int), rng.random((2, 12)) < [[0.4], [0.8]]
+        ways = [
+            [classification_figures(labels, np.stack([one, ~one], axis=1), "multi-class")]
+            for one in right
+        ]
+        test = scipy.stats.ttest_rel(right[1].astype(float), right[0].astype(float))
+        interval = test.confidence_interval(0.95)
+        assert difference(*ways, "accuracy")[1:] == pytest.approx((interval.low, interval.high))
+
+    def test_the_interval_of_a_difference_holds_the_truth(self, rng):
+        """Nineteen times of twenty, of three seeds: seeds and images each have their effects."""
+
+        def way(images):
+            of_images = images + rng.normal(0, 0.2, 40)  # how the way suits each image
+            values = [of_images + rng.normal(0, 0.1) for _ in range(3)]  # how a seed turns out
+            return [{"auc": v.mean(), "influence": {"auc": v - v.mean()}} for v in values]
+
+        held = []
+        for _ in range(3000):
+            images = rng.normal(0, 1, 40)  # hard and easy ones, for both ways
+            _, low, high = difference(way(images), way(images), "auc")
+            held.append(low < 0 < high)
+        assert np.mean(held) == pytest.approx(0.95, abs=0.012)
+
+    def test_the_interval_of_a_difference_of_one_image_is_nothing(self):
+        ways = [[classification_figures([0], np.array([[0.9, 0.1]]), "multi-class")]] * 2
+        assert difference(*ways, "accuracy") == (0, 0, 0)
+        assert np.isnan(difference(*ways, "auc")).all()
 
 
 class TestArms:
@@ -182,7 +215,7 @@ class TestUtility:
         assert [row[1] for row in section.tables[0].rows] == [48, 20, 20, 48 + 96]
         said = " ".join(section.warnings)
         assert "no generated image was asked to show 2:" in said
-        assert "each is shown 4.8 times as often" in said
+        assert "each is shown 4.80 times as often" in said
         assert "12 of the training images, drawn at random, were held out" in said
         assert "label_agreement/2" not in section.metrics
 
@@ -200,12 +233,19 @@ class TestUtility:
         synthetic = bright(rng, 20)
         unlabelled = {"images": synthetic["images"]}
         assert "real images have no labels" in run(splits, synthetic, task="none")
-        assert "model is not conditional" in run(splits, unlabelled)
-        assert "model is not conditional" in run(splits, unlabelled | {"labels": None})
+        for part in (unlabelled, unlabelled | {"labels": None}):
+            assert "a conditional model makes some, and images that are given" in run(splits, part)
         empty = {name: array[:0] for name, array in synthetic.items()}
         assert "needs training, test and generated" in run(splits, empty)
         splits["train"]["labels"] = np.ones(60, int)
         assert "are of one class" in run(splits, synthetic)
+
+    def test_of_images_that_are_too_small(self, rng):
+        small = bright(rng, 20, side=SMALLEST_SIDE - 1)
+        found = run(dict.fromkeys(("train", "val", "test"), small), small)
+        assert found.startswith("utility: images of 7 by 7 pixels are too small")
+        just = bright(rng, 20, side=SMALLEST_SIDE)
+        assert run(dict.fromkeys(("train", "val", "test"), just), just, steps=1).metrics
 
     def test_arguments_are_checked(self, rng, splits):
         synthetic = bright(rng, 20)
@@ -239,21 +279,22 @@ class TestWords:
         section = self.section([0.70, 0.71, 0.69], [0.72, 0.73, 0.74])
         assert section.summary[1] == (
             "The accuracy is 0.700 on real images alone. Generated images beside them: real+1.0 "
-            "(+0.030: +0.014 to +0.046) raise it; real+2.0 (+0.000: -0.011 to +0.011) change it no "
+            "(+0.030: +0.007 to +0.053) raise it; real+2.0 (+0.000: -0.024 to +0.024) change it no "
             "more than other seeds or other test images would."
         )
         section = self.section([0.70, 0.71, 0.705], [0.60, 0.62, 0.63], [0.69, 0.65, 0.66])
         assert section.summary[2] == (
             "The AUC is 0.705 on real images alone. Generated images beside them: real+1.0 "
-            "(-0.088: -0.107 to -0.070) and real+2.0 (-0.038: -0.063 to -0.014) lower it."
+            "(-0.088: -0.122 to -0.055) lower it; real+2.0 (-0.038: -0.086 to +0.010) change it no "
+            "more than other seeds or other test images would."
         )
         assert section.warnings == []
         assert section.tables[0].rows[0][-1] is None
-        assert section.tables[0].rows[2][-1] == pytest.approx((-0.0883, -0.1066, -0.0700), abs=1e-4)
+        assert section.tables[0].rows[2][-1] == pytest.approx((-0.0883, -0.1219, -0.0548), abs=1e-4)
 
     def test_what_few_test_images_cannot_say(self):
         section = self.section([0.70, 0.71, 0.69], [0.72, 0.73, 0.74], spread=0.2)
-        assert "real+1.0 (+0.030: -0.012 to +0.072)" in section.summary[1]
+        assert "real+1.0 (+0.030: -0.013 to +0.073) and real+2.0" in section.summary[1]
         assert "raise" not in section.summary[1]
 
     def test_what_one_seed_cannot_say(self):

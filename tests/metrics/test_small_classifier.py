@@ -109,6 +109,23 @@ def test_keeps_the_checkpoint_that_validates_best(sets, monkeypatch):
         assert not np.array_equal(kept, last)
 
 
+@pytest.mark.parametrize(
+    ("losses", "best"), [([np.nan, 3.0, 1.0, 2.0], 2), ([2.0, np.nan, 3.0, np.nan], 0)]
+)
+def test_a_check_of_nan_is_never_the_best(sets, monkeypatch, losses, best):
+    seen, given = [], iter(losses)
+    one = training(checks=4)
+
+    def loss(images, targets):
+        seen.append(one.network.get_weights())
+        return next(given)
+
+    monkeypatch.setattr(one, "_loss", loss)
+    assert one.fit(*sets) == losses[best]
+    for kept, expected in zip(one.network.get_weights(), seen[best], strict=True):
+        np.testing.assert_array_equal(kept, expected)
+
+
 def test_the_validation_loss_is_the_mean_over_images(sets, monkeypatch):
     monkeypatch.setattr("keras_medgen.metrics.repeated_training.BATCH", 8)  # 20 are 8, 8 and 4
     one = training(steps=2)
