@@ -40,8 +40,12 @@ def pytest_collection_finish():
 def _clean_keras():
     yield
     keras.config.set_dtype_policy("float32")
-    # To collect garbage after each test would take a second of each: now and then is enough.
-    keras.backend.clear_session(free_memory=next(TESTS) % COLLECT_EVERY == 0)
+    # To collect garbage after each test would take a second of each: now and then is enough. What
+    # survives is kept by caches, and is not looked through again: by the end that took 15 seconds.
+    collect = next(TESTS) % COLLECT_EVERY == 0
+    keras.backend.clear_session(free_memory=collect)
+    if collect:
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from keras_medgen.cli import (
     evaluate,
     export,
     generate,
+    serve,
     train,
 )
 
@@ -62,6 +63,7 @@ app.command()(evaluate.evaluate)
 app.command()(compare.compare)
 app.command()(detect.detect)
 app.command()(export.export)
+app.command()(serve.serve)
 app.command()(datasets.datasets)
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at a source of images, or prepare it.")

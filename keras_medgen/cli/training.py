@@ -19,6 +19,7 @@ from keras_medgen._pictures import save_grid, save_reconstructions
 from keras_medgen._precision import dtype_policy
 from keras_medgen.cli import options, runs
 from keras_medgen.cli.building import compiled_model
+from keras_medgen.cli.export import told_of
 from keras_medgen.cli.settings import Settings
 from keras_medgen.data.readers.patches import PICTURES
 from keras_medgen.data.readers.registry import MEDMNIST
@@ -110,7 +111,7 @@ def run_training(
         labels = (arrays["labels"],) if settings.conditional else ()
         model.fit_prior((arrays["images"], *labels), settings.fit_prior, settings.seed)
     _measure(model, images, settings.seed, run)
-    difference = _export(model, run)
+    difference = _export(model, run, images)
     _finish(
         run,
         {
@@ -128,6 +129,7 @@ def run_training(
                 "gpus": len(tf.config.list_physical_devices("GPU")),
             },
             "data": images.provenance,
+            "class_names": images.class_names,
             "export_largest_difference": difference,
         },
     )
@@ -260,11 +262,12 @@ def _spread(rows: np.ndarray) -> np.ndarray:
     return rows[places]
 
 
-def _export(model, run) -> float:
+def _export(model, run, images) -> float:
     """Exports the model, loads the export and samples from it: the largest difference seen."""
     folder = run.path / runs.EXPORT
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed after this
-    path = serving.export(model, folder, version=1)
+    record = {"class_names": images.class_names, "data": images.provenance}
+    path = serving.export(model, folder, version=1, **told_of(model, record))
     decode = tf.saved_model.load(str(path)).signatures["serving_default"]
     given = {"latents": tf.random.stateless_normal((7, *model.latent_shape), seed=(0, 0))}
     if model.num_classes is not None:

@@ -157,7 +157,12 @@ def run_steps(steps, noised, previous_clean, predict, prediction, clip=None, fre
         )
         if fresh_noise is not None:
             after += step["fresh_noise"] * fresh_noise(step["timestep"])
-        return number + 1, after, clean
+        # A network may forget that the batch is of one, say, and a loop must keep its shapes.
+        return (
+            number + 1,
+            tf.ensure_shape(after, noised.shape),
+            tf.ensure_shape(clean, noised.shape),
+        )
 
     steps = {name: tf.convert_to_tensor(column) for name, column in steps.items()}
     count = tf.shape(steps["timestep"])[0]

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from keras_medgen.evaluation.compare import compare, write_comparison
-from tests.evaluation.browser import Browser, find
+from tests.browser import Browser, find
 from tests.evaluation.hand_made import FD, hand_made
 from tests.evaluation.test_page import SEEN, Page
 

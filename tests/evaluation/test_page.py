@@ -14,7 +14,7 @@ from PIL import Image
 from keras_medgen.evaluation.figures import facts, figure_text, headlines
 from keras_medgen.evaluation.page import load_metrics, write_report
 from keras_medgen.evaluation.report import Picture, Report, Section, Table
-from tests.evaluation.browser import Browser, find
+from tests.browser import Browser, find
 from tests.evaluation.hand_made import FD, hand_made
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}

@@ -332,6 +332,13 @@ class TestLatents:
             kmg.models.Diffusion(SHAPE, 2, autoencoder=autoencoder)
 
 
+def test_one_latent_alone_is_decoded():
+    model = kmg.models.Diffusion(SHAPE, denoiser=small_denoiser(0))
+    latents = np.random.default_rng(0).standard_normal((3, 256), np.float32)
+    alone = model.decode(latents[:1])  # before any other batch
+    np.testing.assert_allclose(model.decode(latents)[:1], alone, atol=1e-5)
+
+
 class TestArguments:
     @pytest.mark.parametrize(
         ("arguments", "message"),

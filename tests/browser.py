@@ -25,6 +25,15 @@ OPTIONS = (
     "--no-first-run",
 )
 SECONDS = 60  # that an answer may take
+KEYS = {  # and their numbers in Windows, by which the protocol knows them
+    "Tab": 9,
+    "Enter": 13,
+    " ": 32,
+    "End": 35,
+    "Home": 36,
+    "ArrowLeft": 37,
+    "ArrowRight": 39,
+}
 
 
 def find() -> str | None:
@@ -67,8 +76,8 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
 
-    def open(self, path: Path, width: int, phone: bool = False) -> None:
-        """Opens a file in a window of `width` CSS pixels and waits until it has loaded."""
+    def open(self, page: Path | str, width: int, phone: bool = False) -> None:
+        """Opens a file or an address in a window of `width` CSS pixels and waits for its load."""
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -77,19 +86,89 @@ class Browser:
             mobile=phone,
         )
         self.errors, self.requests, self._loaded = [], [], False
-        self.send("Page.navigate", url=path.resolve().as_uri())
+        url = page if isinstance(page, str) else page.resolve().as_uri()
+        self.send("Page.navigate", url=url)
         while not self._loaded:
             self._receive()
 
     def evaluate(self, expression: str):
-        """The value of a JavaScript expression in the page."""
-        answer = self.send("Runtime.evaluate", expression=expression, returnByValue=True)
+        """The value of a JavaScript expression in the page; of a promise, what comes of it."""
+        answer = self.send(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
+    def wait(self, expression: str, seconds: float = 20):
+        """The value of an expression once it is true of the page."""
+        end = time.monotonic() + seconds
+        while not (value := self.evaluate(expression)):
+            assert time.monotonic() < end, f"is not: {expression}"
+            time.sleep(0.02)
+        return value
+
+    def click(self, selector: str) -> None:
+        """Presses the mouse on an element, as it lies on the screen."""
+        x, y = self._middle(selector)
+        for event in ("mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=event, x=x, y=y, button="left", clickCount=1)
+
+    def press(self, key: str, times: int = 1, shift: bool = False) -> None:
+        """Presses a key: "Tab", "Enter", " ", "ArrowRight", ..."""
+        about = {"key": key, "windowsVirtualKeyCode": KEYS[key], "modifiers": 8 * shift}
+        typed = {"text": {"Enter": "\r"}.get(key, key)} if key in ("Enter", " ") else {}
+        for _ in range(times):
+            self.send("Input.dispatchKeyEvent", type="keyDown", **about, **typed)
+            self.send("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def type(self, text: str) -> None:
+        """Writes into what has the focus, in the place of what is selected."""
+        self.send("Input.insertText", text=text)
+
+    def drop(self, selector: str, *paths: Path) -> None:
+        """Drags files onto an element and lets them go."""
+        x, y = self._middle(selector)
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        for event in ("dragEnter", "dragOver", "drop"):
+            self.send("Input.dispatchDragEvent", type=event, x=x, y=y, data=data)
+
+    def choose(self, selector: str, *paths: Path) -> None:
+        """Chooses files in an input of files."""
+        found = self.send("Runtime.evaluate", expression=f"document.querySelector({selector!r})")
+        self.send(
+            "DOM.setFileInputFiles",
+            objectId=found["result"]["objectId"],
+            files=[str(path) for path in paths],
+        )
+
+    def download_to(self, folder: Path) -> None:
+        """Lets the pages save files, in this folder."""
+        self.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
+    def prefer(self, scheme: str) -> None:
+        """Sets the preference for "light" or "dark" pages."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.send("Emulation.setEmulatedMedia", features=[feature])
+
+    def _middle(self, selector):
+        return self.evaluate(
+            f"""(async () => {{
+              const element = document.querySelector({selector!r});
+              element.scrollIntoView({{ block: "center", behavior: "instant" }});
+              // The mouse meets what is drawn, which is of the frame before.
+              const frame = () => new Promise(drawn => requestAnimationFrame(drawn));
+              await frame();
+              await frame();
+              const box = element.getBoundingClientRect();
+              return [box.x + box.width / 2, box.y + box.height / 2];
+            }})()"""
+        )
+
     def screenshot(self, path: Path) -> None:
         """Writes the whole page, however long, as a PNG."""
-        answer = self.send("Page.captureScreenshot", captureBeyondViewport=True)
+        size = self.send("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        answer = self.send("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(answer["data"]))
 
     def pdf(self, path: Path) -> None:
@@ -135,7 +214,7 @@ class Browser:
             self.errors.append(str(about["args"]))
         elif event == "Log.entryAdded" and about["entry"]["level"] in ("error", "warning"):
             self.errors.append(about["entry"]["text"])
-        elif event == "Network.loadingFailed":
+        elif event == "Network.loadingFailed" and not about.get("canceled"):
             self.errors.append(about["errorText"])
         elif event == "Network.requestWillBeSent":
             url = about["request"]["url"]
