@@ -24,7 +24,7 @@ import scipy.linalg
 from skimage.feature import hog
 
 import keras_medgen as kmg
-from keras_medgen._pictures import save_grid
+from keras_medgen.pictures import save_grid
 
 SAMPLERS = (
     ("ddim", 25, "quadratic"),

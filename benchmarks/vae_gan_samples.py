@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 import keras_medgen as kmg
-from keras_medgen._pictures import save_grid
+from keras_medgen.pictures import save_grid
 
 NUM, COMPONENTS, SHOWN, SEED = 64, 20, 32, 0
 PICTURE = Path(__file__).parents[1] / "docs" / "vaegan_brain_fitted.png"

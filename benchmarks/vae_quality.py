@@ -197,8 +197,8 @@ def channels_last(tensor):
 
 def run_one(path, model, folder, settings):
     """Trains and measures one model, and leaves its files in the folder of its data set."""
-    from keras_medgen._pictures import save_grid, save_reconstructions
     from keras_medgen.evaluation import reconstruction_quality
+    from keras_medgen.pictures import save_grid, save_reconstructions
 
     train, test = read_images(path, "train"), read_images(path, "test")
     if model in OURS:

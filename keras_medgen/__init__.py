@@ -17,6 +17,7 @@ from keras_medgen import (  # noqa: E402
     models,
     networks,
     ops,
+    pictures,
     serving,
 )
 from keras_medgen._version import __version__  # noqa: E402
@@ -34,5 +35,6 @@ __all__ = [
     "models",
     "networks",
     "ops",
+    "pictures",
     "serving",
 ]

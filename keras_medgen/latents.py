@@ -7,7 +7,7 @@ models do not need them.
 
 import numpy as np
 
-from keras_medgen import _pictures
+from keras_medgen import pictures
 
 TRAVERSED = 8  # dimensions, where the user names none
 NEARLY_PARALLEL = 1e-3  # sine of the angle below which the sphere is as good as flat
@@ -135,7 +135,7 @@ def save_rows(path, images):
         )
     columns = images.shape[-4]
     rows = images.reshape(-1, *images.shape[-3:])
-    _pictures.save_grid(path, rows, columns, synthetic=True)
+    pictures.save_grid(path, rows, columns, synthetic=True)
 
 
 def smote(model, images, labels, target=None, num=None, k=5, seed=0):
@@ -253,7 +253,7 @@ def save_map(path, model, images, labels=None, class_names=None, method="pca"):
     pca = PCA(2, svd_solver="full")
     points = pca.fit_transform(means.astype(np.float64))
     shares = pca.explained_variance_ratio_
-    _pictures.save_scatter(
+    pictures.save_scatter(
         path,
         points,
         groups,

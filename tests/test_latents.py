@@ -285,7 +285,7 @@ class TestSaveMap:
     def test_the_title_says_how_much_the_axes_hold(self, model, tmp_path, monkeypatch):
         seen = {}
         monkeypatch.setattr(
-            kmg.latents._pictures, "save_scatter", lambda *a, **kwargs: seen.update(kwargs)
+            kmg.latents.pictures, "save_scatter", lambda *a, **kwargs: seen.update(kwargs)
         )
         # Variances of 6, 3 and 1: 90% of the whole in two axes.
         latents = np.concatenate([np.diag([6, 3, 1]) ** 0.5, -(np.diag([6, 3, 1]) ** 0.5)])

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import keras_medgen as kmg
-from keras_medgen import _pictures
+from keras_medgen import pictures
 from keras_medgen._marks import is_synthetic, synthetic_mark
 
 SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -49,7 +49,7 @@ def images(rng):
 )
 def test_a_grid_of_generated_images_says_so(images, tmp_path, synthetic, value, source):
     path = tmp_path / "grid.png"
-    _pictures.save_grid(path, images, 3, synthetic)
+    pictures.save_grid(path, images, 3, synthetic)
     found = texts(path)
     assert found["Synthetic"] == value
     assert found["Software"] == f"keras_medgen {kmg.__version__}"
@@ -64,8 +64,8 @@ def test_a_grid_of_generated_images_says_so(images, tmp_path, synthetic, value, 
 
 def test_a_mark_leaves_the_pixels_alone_and_real_images_have_none(images, tmp_path):
     marked, plain = tmp_path / "marked.png", tmp_path / "plain.png"
-    _pictures.save_grid(marked, images, 3, synthetic=True)
-    _pictures.save_grid(plain, images, 3)
+    pictures.save_grid(marked, images, 3, synthetic=True)
+    pictures.save_grid(plain, images, 3)
     with Image.open(marked) as one, Image.open(plain) as other:
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
     assert {kind for kind, _ in chunks(plain)} == {"IHDR", "IDAT", "IEND"}
@@ -73,14 +73,14 @@ def test_a_mark_leaves_the_pixels_alone_and_real_images_have_none(images, tmp_pa
 
 
 def test_every_kind_of_picture(images, tmp_path):
-    _pictures.save_reconstructions(tmp_path / "reconstructions.png", images, images)
+    pictures.save_reconstructions(tmp_path / "reconstructions.png", images, images)
     panels = [[images[0, ..., 0], images[1, ..., 0]]]
     for name, synthetic in (("restored.png", "partly"), ("maps.png", False)):
-        _pictures.save_panels(tmp_path / name, panels, ["row"], ["input", "map"], synthetic)
-    _pictures.save_picture(tmp_path / "generated.png", images[0], synthetic=True)
-    _pictures.save_picture(tmp_path / "real.png", images[0], synthetic=False)
+        pictures.save_panels(tmp_path / name, panels, ["row"], ["input", "map"], synthetic)
+    pictures.save_picture(tmp_path / "generated.png", images[0], synthetic=True)
+    pictures.save_picture(tmp_path / "real.png", images[0], synthetic=False)
     kmg.latents.save_rows(tmp_path / "path.png", images)
-    _pictures.save_curves(tmp_path / "curves.png", {"loss": [2.0, 1.0]})
+    pictures.save_curves(tmp_path / "curves.png", {"loss": [2.0, 1.0]})
     found = {path.stem: texts(path).get("Synthetic") for path in tmp_path.iterdir()}
     assert found == {
         "reconstructions": "partly",

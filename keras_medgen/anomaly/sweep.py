@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_medgen import _pictures
+from keras_medgen import pictures
 from keras_medgen.anomaly.detection import NUM_DRAWS
 from keras_medgen.anomaly.detector import AnomalyDetector
 from keras_medgen.anomaly.differences import of_channel
@@ -69,7 +69,7 @@ def sweep_timesteps(
             masks = test.get("masks")
             shown = 0 if masks is None else int((np.asarray(masks) != 0).sum(axis=(1, 2)).argmax())
         rows = [_panels(one, found[name], test, shown) for name, one in detectors.items()]
-        _pictures.save_panels(out, rows, list(detectors), COLUMNS, synthetic="partly")
+        pictures.save_panels(out, rows, list(detectors), COLUMNS, synthetic="partly")
     return table
 
 

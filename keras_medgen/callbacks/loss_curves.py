@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from keras_medgen._pictures import save_curves
+from keras_medgen.pictures import save_curves
 
 
 class LossCurves(keras.callbacks.Callback):

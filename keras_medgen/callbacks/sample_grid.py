@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_medgen._pictures import save_grid, save_reconstructions
+from keras_medgen.pictures import save_grid, save_reconstructions
 
 
 class SampleGrid(keras.callbacks.Callback):

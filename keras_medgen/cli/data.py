@@ -7,12 +7,12 @@ import numpy as np
 import typer
 
 from keras_medgen import data
-from keras_medgen._pictures import save_grid
 from keras_medgen.cli import options
 from keras_medgen.data.load import load_with
 from keras_medgen.data.settings import Settings
 from keras_medgen.data.shards import check_target
 from keras_medgen.data.splits import SPLITS
+from keras_medgen.pictures import save_grid
 
 SHEET_COLUMNS = 12
 SHEET_ROWS = 4  # for a source without classes

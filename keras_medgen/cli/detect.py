@@ -13,13 +13,13 @@ import typer
 
 from keras_medgen import anomaly
 from keras_medgen._files import folder_written_whole
-from keras_medgen._pictures import save_panels
 from keras_medgen.anomaly.detection import METHODS
 from keras_medgen.anomaly.differences import SIGNS, of_channel
 from keras_medgen.anomaly.evaluation import found_by, tabulated
 from keras_medgen.anomaly.sweep import validation_arguments
 from keras_medgen.cli import options, runs
 from keras_medgen.cli.sources import read_again
+from keras_medgen.pictures import save_panels
 
 SCORES, PICTURE, DETECTOR = "scores.csv", "found.png", "detector.json"
 SPLITS = ("val", "test")

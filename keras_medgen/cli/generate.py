@@ -9,9 +9,9 @@ import numpy as np
 import typer
 
 from keras_medgen._files import folder_written_whole
-from keras_medgen._pictures import save_grid, save_picture
 from keras_medgen.cli import runs
 from keras_medgen.ops import samplers
+from keras_medgen.pictures import save_grid, save_picture
 
 Sampler = enum.StrEnum("Sampler", {name: name for name in samplers.SAMPLERS})
 Spacing = enum.StrEnum("Spacing", {name: name for name in samplers.SPACINGS})

@@ -11,9 +11,9 @@ import numpy as np
 
 from keras_medgen._files import written_whole
 from keras_medgen._marks import synthetic_mark
-from keras_medgen._pictures import as_picture, to_uint8
 from keras_medgen.evaluation.figures import NONE, facts, figure_text, headlines, interval_text
 from keras_medgen.evaluation.report import Picture, Report, Table
+from keras_medgen.pictures import as_picture, to_uint8
 
 METRICS, PAGE, CARD = "metrics.json", "report.html", "model_card.md"
 FORMAT = "keras_medgen report 1"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_medgen._files import folder_written_whole
-from keras_medgen._pictures import as_picture, to_uint8
+from keras_medgen.pictures import as_picture, to_uint8
 
 PAGE, FORM, KEY = "study.html", "answers.csv", "key/key.csv"
 COLUMNS = ("reader", "image", "verdict", "confidence", "comment")

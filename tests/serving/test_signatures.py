@@ -10,9 +10,9 @@ from PIL import Image
 
 import keras_medgen as kmg
 from keras_medgen._marks import KEY
-from keras_medgen._pictures import to_uint8
 from keras_medgen.data.readers.pictures import read_picture
 from keras_medgen.data.resizing import convert_channels, resize_image
+from keras_medgen.pictures import to_uint8
 from keras_medgen.serving.detection import map_scores
 from keras_medgen.serving.image_codec import LARGEST, MOST, decode_images, encode_pngs
 from keras_medgen.serving.signatures import endpoints
