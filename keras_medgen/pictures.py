@@ -36,22 +36,10 @@ def save_grid(
         synthetic: True where the images are generated, "partly" where some are, or are
             reconstructions: the file is marked so (see `synthetic_mark`).
     """
-    height, width, channels = images.shape[1:]
-    pixels = to_uint8(images if channels in (1, 3) else images[..., :1])
-    factor = max(1, -(-SMALLEST_CELL // max(height, width)))
-    pixels = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
-    height, width = height * factor, width * factor
-    rows = -(-len(pixels) // columns)
-    grid = np.full(
-        (rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, pixels.shape[-1]),
-        255,
-        np.uint8,
-    )
-    for i, image in enumerate(pixels):
-        top, left = (i // columns) * (height + GAP) + GAP, (i % columns) * (width + GAP) + GAP
-        grid[top : top + height, left : left + width] = image
+    factor = max(1, -(-SMALLEST_CELL // max(images.shape[1:3])))
+    pixels = to_uint8(images).repeat(factor, axis=1).repeat(factor, axis=2)
     with written_whole(path) as file:
-        as_picture(grid).save(file, pnginfo=synthetic_mark(synthetic))
+        as_picture(grid(pixels, columns)).save(file, pnginfo=synthetic_mark(synthetic))
 
 
 def save_reconstructions(
@@ -194,6 +182,27 @@ def save_panels(
     with written_whole(path) as file:
         mark = synthetic_mark(synthetic)
         figure.savefig(file, dpi=120, pil_kwargs={} if mark is None else {"pnginfo": mark})
+
+
+def grid(pixels: np.ndarray, columns: int, border: bool = True) -> np.ndarray:
+    """Images as one, row by row, on white.
+
+    Args:
+        pixels: uint8 (n, height, width, channels).
+        columns: images in a row.
+        border: whether there is a gap around them too, and not between them alone.
+
+    Returns:
+        uint8 (height, width, channels).
+    """
+    cells = ((0, -len(pixels) % columns), (0, GAP), (0, GAP), (0, 0))  # a gap below, one beside
+    cells = np.pad(pixels, cells, constant_values=255)
+    count, height, width, channels = cells.shape
+    rows = cells.reshape(count // columns, columns, height, width, channels).swapaxes(1, 2)
+    whole = rows.reshape(-1, columns * width, channels)
+    if border:
+        return np.pad(whole, ((GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
+    return whole[:-GAP, :-GAP]
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

@@ -54,6 +54,19 @@ def strategy():
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; the tests that want it are skipped where there is none."""
+    from tests.browser import Browser, find  # needs Unix
+
+    program = find()
+    if program is None:
+        pytest.skip("there is no Chromium")
+    browser = Browser(program)
+    yield browser
+    browser.close()
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -27,6 +27,7 @@ DEFAULTS = ("diffusion", "reconstruction", "latent_search")  # the first that a 
 OWN_SCORES = ("kl", "reconstruction+kl", "features", "latent_search")
 SIGNED = ("reconstruction", "latent_search", "diffusion", "blurred")
 NUM_DRAWS = 4
+PERCENT = 99.5  # of a map's pixels lie below its score
 BLUR = 1 / 16  # of the shorter side: the blurred baseline's standard deviation
 
 
@@ -197,7 +198,7 @@ def _reduction(score):
     if score in ("mean", "max"):
         return getattr(np, score)
     try:
-        percent = 99.5 if score == "auto" else float(score.removeprefix("p"))
+        percent = PERCENT if score == "auto" else float(score.removeprefix("p"))
         known = score == "auto" or (score.startswith("p") and 0 <= percent <= 100)
     except (AttributeError, ValueError):
         known = False

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from keras_medgen.cli import options
 from keras_medgen.evaluation.compare import write_comparison
 
 
@@ -27,7 +28,6 @@ def compare(
     """
     if out.suffix.casefold() != ".html":
         raise ValueError(f"--out must name an .html file. Received: --out {out}.")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists already: choose another --out or --overwrite.")
+    options.check_free(out, overwrite)
     comparison = write_comparison(runs, out)
     typer.echo(f"{out}: {', '.join(comparison.names)}")

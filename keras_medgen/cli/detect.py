@@ -87,8 +87,7 @@ def detect(
     labels or masks, table.md says how well the test images were told apart, and how well the mere
     intensity and a blurred image do that.
     """
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists already: choose another --out or --overwrite.")
+    options.check_free(out, overwrite)
     if out.exists() and not (out / SCORES).is_file():
         raise FileExistsError(f"{out} holds no {SCORES}; it is left as it is.")
     model = runs.load_model(run)

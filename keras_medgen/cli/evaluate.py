@@ -13,11 +13,10 @@ from keras_medgen.cli import options, runs
 from keras_medgen.cli.settings import Settings
 from keras_medgen.cli.sources import read_again
 from keras_medgen.evaluation.figures import figure_text, headlines
-from keras_medgen.evaluation.page import CARD, METRICS, PAGE
+from keras_medgen.evaluation.page import CARD, METRICS, PAGE, REPORT
 from keras_medgen.evaluation.reader_study import score_study, write_study
 from keras_medgen.evaluation.report import Report
 
-REPORT = "report"
 COMPARED, READ = 1000, 50  # images
 
 
@@ -80,8 +79,7 @@ def evaluate(
         typer.echo(f"{page}: give it to readers, but not {page.parent / 'key'}")
         return
     out = out or (run if run.is_dir() else run.parent) / REPORT
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists already: choose another --out or --overwrite.")
+    options.check_free(out, overwrite)
     if out.exists() and not (out / PAGE).is_file():
         raise FileExistsError(f"{out} holds no {PAGE}; it is left as it is.")
     model = runs.load_model(run)

@@ -8,7 +8,7 @@ import typer
 
 from keras_medgen import serving
 from keras_medgen.cli import runs
-from keras_medgen.evaluation.page import CARD
+from keras_medgen.evaluation.page import CARD, REPORT
 from keras_medgen.models import GenerativeModel
 from keras_medgen.serving.export import FORMATS
 
@@ -37,7 +37,7 @@ def export(
       keras-medgen export runs/demo saved_models/retina_vae --version 3
       keras-medgen export runs/demo onnx/retina_vae --format onnx
     """
-    model, card = runs.load_model(run), run / "report" / CARD
+    model, card = runs.load_model(run), run / REPORT / CARD
     path = serving.export(
         model,
         directory,

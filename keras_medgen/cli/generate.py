@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from keras_medgen._files import folder_written_whole
-from keras_medgen.cli import runs
+from keras_medgen.cli import options, runs
 from keras_medgen.ops import samplers
 from keras_medgen.pictures import save_grid, save_picture
 
@@ -56,8 +56,7 @@ def generate(
     """
     if out is None:
         out = (run if run.is_dir() else run.parent) / f"images-seed-{seed}"
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists already: choose another --out or --overwrite.")
+    options.check_free(out, overwrite)
     if out.exists() and not (out / "images.npz").is_file():
         raise FileExistsError(f"{out} holds no generated images; it is left as it is.")
     model = runs.load_model(run)
@@ -69,8 +68,8 @@ def generate(
     }
     given = {name: value for name, value in given.items() if value is not None}
     if given and not hasattr(model, "num_timesteps"):
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ValueError(f"{options}: for diffusion models. Received: a {type(model).__name__}.")
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{names}: for diffusion models. Received: a {type(model).__name__}.")
     images = model.generate(num, labels=_labels(labels, num), seed=seed, **given)
     if out.exists():
         shutil.rmtree(out)

@@ -1,4 +1,4 @@
-"""Options that say how a source is read, shared by the commands that read one."""
+"""Options that commands share: how a source is read, and whether a place is free."""
 
 import enum
 from pathlib import Path
@@ -54,6 +54,16 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Where downloaded sets are. Default: ~/.medmnist.")
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of everything random.")]
+
+
+def check_free(out: Path, overwrite: bool) -> None:
+    """Looks whether `--out` can be written.
+
+    Raises:
+        FileExistsError: if it exists and is not to be replaced.
+    """
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists already: choose another --out or --overwrite.")
 
 
 def parse_window(text: str | None) -> str | tuple[float, float] | None:

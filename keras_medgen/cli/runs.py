@@ -11,6 +11,7 @@ import keras
 
 from keras_medgen._files import folder_written_whole, written_whole
 from keras_medgen._version import __version__
+from keras_medgen.cli.options import check_free
 from keras_medgen.models import GenerativeModel
 
 MODEL, HISTORY, LOSS = "model.keras", "history.csv", "loss.png"
@@ -77,13 +78,9 @@ class RunDirectory:
             FileExistsError: if there is something in the way.
             ValueError: if the run to resume began with other images.
         """
-        if self.out.exists():
-            if not overwrite:
-                raise FileExistsError(
-                    f"{self.out} exists already: choose another --out or --overwrite."
-                )
-            if not (self.out / RUN).is_file() and not _is_empty(self.out):
-                raise FileExistsError(f"{self.out} is not a run directory; it is left as it is.")
+        check_free(self.out, overwrite)
+        if self.out.exists() and not (self.out / RUN).is_file() and not _is_empty(self.out):
+            raise FileExistsError(f"{self.out} is not a run directory; it is left as it is.")
         if not self.path.exists() or _is_empty(self.path):
             return
         if not (self.path / RUN).exists():

@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 
 from keras_medgen._files import written_whole
-from keras_medgen.evaluation.page import load_metrics, render
+from keras_medgen.evaluation.page import REPORT, load_metrics, render
 from keras_medgen.evaluation.report import Table
 
 NUMBER = re.compile(r"\bN=(\d+)")
-REPORT = "report"  # the folder of a run that holds one, which gives no column its name
 
 
 @dataclasses.dataclass
@@ -51,6 +50,7 @@ def compare(directories: list[str | Path]) -> Comparison:
             classifiers trained on another machine, its figures are left out and a note says so.
     """
     paths = [Path(directory).resolve() for directory in directories]
+    # The folder in a run gives no column its name: the run does.
     paths = [path.parent if path.name == REPORT else path for path in paths]
     if len(set(paths)) < max(2, len(paths)):
         raise ValueError(

@@ -15,10 +15,10 @@ from keras_medgen.evaluation.images import generated_by, given_images, say, spli
 from keras_medgen.evaluation.membership import membership
 from keras_medgen.evaluation.report import Report, Section, Table
 from keras_medgen.evaluation.segmentation import segmentation_utility
-from keras_medgen.evaluation.utility import SMALLEST_SIDE, utility
+from keras_medgen.evaluation.utility import utility
 from keras_medgen.metrics import ClassifierFeatures, RadiomicsLite, RandomConvolutions
 from keras_medgen.metrics.features import COMPONENTS
-from keras_medgen.metrics.small_classifier import checked_labels, train_classifier
+from keras_medgen.metrics.small_classifier import SMALLEST_SIDE, checked_labels, train_classifier
 from keras_medgen.models import GenerativeModel
 
 GENERATIONS = 3  # seeds of the generator

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from keras_medgen.metrics.features import pixel_hash
+from keras_medgen.metrics.features import checked_images, pixel_hash
 
 
 @dataclasses.dataclass
@@ -96,17 +96,7 @@ def given_images(images, labels, masks) -> Generated:
         ValueError: for images that are not (n, height, width, channels) in [0, 1], or other
             numbers of labels or masks.
     """
-    images = np.asarray(images)
-    if images.ndim != 4 or not len(images):
-        raise ValueError(
-            "model_or_images must be a model of keras_medgen, or images of shape (n, height, "
-            f"width, channels). Received: shape={images.shape}."
-        )
-    if images.dtype == np.uint8:
-        images = images / np.float32(255)
-    images = images.astype(np.float32)
-    if not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
-        raise ValueError("model_or_images: images must lie in [0, 1], or be uint8.")
+    images = checked_images(images, "model_or_images")
     parts = {}
     for name, column in (("labels", labels), ("masks", masks)):
         parts[name] = None

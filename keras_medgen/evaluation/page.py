@@ -13,9 +13,10 @@ from keras_medgen._files import written_whole
 from keras_medgen._marks import synthetic_mark
 from keras_medgen.evaluation.figures import NONE, facts, figure_text, headlines, interval_text
 from keras_medgen.evaluation.report import Picture, Report, Table
-from keras_medgen.pictures import as_picture, to_uint8
+from keras_medgen.pictures import as_picture, grid, to_uint8
 
 METRICS, PAGE, CARD = "metrics.json", "report.html", "model_card.md"
+REPORT = "report"  # the folder of a run that holds one
 FORMAT = "keras_medgen report 1"
 QUESTIONS = {
     "fidelity": "Do they look like real images?",
@@ -39,7 +40,6 @@ RANGES = {
     "segmentation": "the lowest and the highest of the trainings",
 }
 
-GAP = 2  # pixels between the images of a picture
 WIDE, CELL = 960, 96  # CSS pixels: of the page's column, and what a small image is enlarged to
 NARROW = 326  # of the column on a phone: what is wider is shrunk to it
 SMALLEST_CELL = 36  # where that would make an image smaller, the picture scrolls in its box
@@ -87,7 +87,7 @@ def load_metrics(directory: str | Path) -> dict:
         FileNotFoundError: if there is no report.
     """
     directory = Path(directory)
-    for folder in (directory, directory / "report"):
+    for folder in (directory, directory / REPORT):
         try:
             content = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -213,14 +213,14 @@ def _markdown_cell(text):
 
 def _shown(picture: Picture) -> dict:
     """What the page's template says of a picture."""
-    grid = _grid(np.asarray(picture.images), picture.columns)
+    columns = min(picture.columns, len(picture.images))
+    pixels = grid(to_uint8(np.asarray(picture.images)), columns, border=False)
     file = io.BytesIO()
     mark = synthetic_mark("partly" if picture.synthetic and picture.real else picture.synthetic)
-    as_picture(grid).save(file, "PNG", pnginfo=mark)
-    height, width = grid.shape[:2]
+    as_picture(pixels).save(file, "PNG", pnginfo=mark)
+    height, width = pixels.shape[:2]
     sides = picture.images.shape[1:3]
     factor = max(1, min(-(-CELL // max(sides)), WIDE // width))
-    columns = min(picture.columns, len(picture.images))
     least = min(width * factor, columns * SMALLEST_CELL)
     count = f"{len(picture.images)} images" if len(picture.images) > 1 else "one image"
     # Of other channels than grey or RGB, the first is shown.
@@ -247,16 +247,3 @@ def _kind(picture):
     if not picture.synthetic:
         return "real"
     return "synthetic and real" if picture.real else "synthetic"
-
-
-def _grid(images, columns):
-    """Images as one, uint8 (height, width, channels): row by row, on white."""
-    columns = min(columns, len(images))
-    pixels = to_uint8(images)
-    blank = np.full((-len(pixels) % columns, *pixels.shape[1:]), 255, np.uint8)
-    pixels = np.concatenate([pixels, blank])
-    gap = ((0, 0), (0, GAP), (0, GAP), (0, 0))
-    pixels = np.pad(pixels, gap, constant_values=255)
-    count, height, width, channels = pixels.shape
-    rows = pixels.reshape(count // columns, columns, height, width, channels).swapaxes(1, 2)
-    return rows.reshape(-1, columns * width, channels)[:-GAP, :-GAP]

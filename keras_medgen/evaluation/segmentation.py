@@ -12,11 +12,10 @@ from keras_medgen.evaluation.arms import (
 )
 from keras_medgen.evaluation.images import say
 from keras_medgen.evaluation.report import Section, Table
-from keras_medgen.evaluation.segmenter import segmenter_training
+from keras_medgen.evaluation.segmenter import SMALLEST_SIDE, segmenter_training
 from keras_medgen.metrics.repeated_training import outputs_of
 
 STEPS = 200
-SMALLEST_SIDE = 16  # of images that the segmenter takes
 REAL, BOTH = "real", "both"
 TITLES = {REAL: "real", BOTH: "real and generated"}
 

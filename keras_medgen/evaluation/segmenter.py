@@ -11,6 +11,7 @@ from keras_medgen.networks.stages import cropped
 
 BATCH_SIZE = 16
 LEARNING_RATE = 3e-3
+SMALLEST_SIDE = 16  # of images that it takes
 FINEST_SIDE = 64  # larger images are brought down to it by the first convolution
 WIDTHS = (8, 16, 32, 48)  # of the stages, each of half the side
 
@@ -33,9 +34,9 @@ def segmenter(image_shape: tuple[int, int, int], seed: int = 0) -> keras.Model:
         Ronneberger, Fischer and Brox, U-Net: Convolutional Networks for Biomedical Image
         Segmentation, 2015, https://arxiv.org/abs/1505.04597
     """
-    if len(image_shape) != 3 or min(image_shape[:2]) < 16:
+    if len(image_shape) != 3 or min(image_shape[:2]) < SMALLEST_SIDE:
         raise ValueError(
-            "image_shape must be (height, width, channels) with sides of 16 or more. "
+            f"image_shape must be (height, width, channels) with sides of {SMALLEST_SIDE} or more. "
             f"Received: image_shape={tuple(image_shape)}."
         )
     height, width = image_shape[:2]

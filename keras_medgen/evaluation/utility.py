@@ -12,13 +12,13 @@ from keras_medgen.evaluation.images import say
 from keras_medgen.evaluation.report import Section
 from keras_medgen.evaluation.utility_section import FEWER, GENERATED, REAL, utility_section
 from keras_medgen.metrics.small_classifier import (
+    SMALLEST_SIDE,
     STEPS,
     TrainedClassifier,
     checked_labels,
     classifier_training,
 )
 
-SMALLEST_SIDE = 8  # of images that the small classifier takes
 NEARLY = 0.9  # as many generated images as real ones: no need to train on fewer real ones
 
 

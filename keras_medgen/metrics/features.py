@@ -65,7 +65,7 @@ class FeatureExtractor:
         Raises:
             ValueError: for too few images.
         """
-        images = _checked(images)
+        images = checked_images(images)
         least = 2 if self.components is None else self.components + 1
         if len(images) < least:
             raise ValueError(
@@ -100,7 +100,7 @@ class FeatureExtractor:
         if self._fit is None:
             raise RuntimeError(f"{self.kind} must be fitted on real training images first.")
         mean, scale, projection = self._fit
-        values = (np.asarray(self.describe(_checked(images)), np.float64) - mean) / scale
+        values = (np.asarray(self.describe(checked_images(images)), np.float64) - mean) / scale
         if projection is not None:
             values = values @ projection
         return Features(values, self.label, self.sha256)
@@ -298,16 +298,28 @@ def pixel_hash(images):
     return digest.hexdigest()
 
 
-def _checked(images):
+def checked_images(images, name="images"):
+    """Images as float32 in [0, 1].
+
+    Args:
+        images: (n, height, width, channels), uint8 or numbers in [0, 1], one at least.
+        name: of the argument, for the message.
+
+    Returns:
+        np.ndarray float32 (n, height, width, channels).
+
+    Raises:
+        ValueError: for anything else.
+    """
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):
         raise ValueError(
-            "images must be of shape (n, height, width, channels), one at least. "
+            f"{name} must be of shape (n, height, width, channels), one at least. "
             f"Received: shape={images.shape}."
         )
     if images.dtype == np.uint8:
         return images.astype(np.float32) / np.float32(255)
     images = images.astype(np.float32)
     if not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
-        raise ValueError("images must lie in [0, 1], or be uint8.")
+        raise ValueError(f"{name} must lie in [0, 1], or be uint8.")
     return images

@@ -13,6 +13,7 @@ TASKS = ("multi-class", "ordinal", "multi-label")
 STEPS = 300
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
+SMALLEST_SIDE = 8  # of images that it takes
 FINEST_SIDE = 16  # the first convolution brings images down to it
 WIDTHS = (32, 48, 64)
 FEATURES = "features"  # the layer before the last
@@ -36,10 +37,10 @@ def small_classifier(image_shape: tuple[int, int, int], outputs: int, seed: int 
     Raises:
         ValueError: for smaller images, or no outputs.
     """
-    if len(image_shape) != 3 or min(image_shape[:2]) < 8 or outputs < 1:
+    if len(image_shape) != 3 or min(image_shape[:2]) < SMALLEST_SIDE or outputs < 1:
         raise ValueError(
-            "image_shape must be (height, width, channels) with sides of 8 or more, and outputs "
-            f"positive. Received: image_shape={tuple(image_shape)}, outputs={outputs}."
+            f"image_shape must be (height, width, channels) with sides of {SMALLEST_SIDE} or more, "
+            f"and outputs positive. Received: image_shape={tuple(image_shape)}, outputs={outputs}."
         )
     seeds = itertools.count(seed * 1000)
     images = keras.Input(image_shape, dtype="float32", name="images")

@@ -103,11 +103,27 @@ class DenoisingModel(LatentModel):
 
     def call(self, images, labels=None, training=False):
         """Restores images in [0, 1] (not checked): a tenth of the way to noise and back again."""
-        clean = self.clean(images, labels)
+        noise = self.noise((tf.shape(images)[0], self.latent_dim), training=False)
+        return self.restored(images, self.shaped(noise), labels)
+
+    def restored(self, images, noise, labels=None):
+        """Images noised to the default timestep, and denoised again by the default steps.
+
+        What `reconstruct` does by default, for tensors that are not checked, in one graph.
+
+        Args:
+            images: (batch, *image_shape) in [0, 1].
+            noise: (batch, *grid), of unit variance, of `shaped`; or (*grid), the same for all.
+            labels: (batch, num_classes) of 0 and 1, of a conditional model. Default: without a
+                label.
+
+        Returns:
+            Tensor float32 (batch, *image_shape) in [0, 1].
+        """
         timestep = self._checked_timestep(None)
-        noise = self.shaped(self.noise((tf.shape(clean)[0], self.latent_dim), training=False))
         signal, sigma = self._shares(timestep)
-        return self._denoised(signal * clean + sigma * noise, timestep, labels)
+        noised = signal * self.clean(images, labels) + sigma * noise
+        return self._denoised(noised, timestep, labels)
 
     def _shares(self, timestep):
         """Of the image and of the noise, in what is noised to that timestep."""

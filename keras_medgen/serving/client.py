@@ -2,11 +2,10 @@
 
 import io
 import itertools
-import math
 import numbers
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -15,17 +14,15 @@ from PIL import Image
 
 from keras_medgen.models.arguments import check_at_least
 from keras_medgen.models.batches import checked_images, checked_labels
+from keras_medgen.serving.client_chunks import chunks, shape_of
 from keras_medgen.serving.client_errors import (
     RETRIED,
     ClientError,
     DeadlineExceededError,
     OtherOutputsError,
 )
-from keras_medgen.serving.image_codec import MOST
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds, before another try
-# That go in one message at most: 20 MB of JSON, and files of 11 MB in base64. A row goes whole.
-MESSAGE_NUMBERS, MESSAGE_FILE_BYTES, MESSAGE_PIXELS = 1 << 20, 8_000_000, MOST
 GRPC_PORT = 8500
 INT32 = np.iinfo(np.int32)
 
@@ -135,7 +132,7 @@ class Client:
         deadline = self._begun()
         signature = self._signature("serving_default", deadline)
         latents = np.asarray(latents, np.float32)
-        shape = _shape(signature.inputs["latents"])[1:]
+        shape = shape_of(signature.inputs["latents"])[1:]
         if latents.shape[1:] != shape:
             raise ValueError(
                 f"latents must be of shape (n, {', '.join(map(str, shape))}). "
@@ -204,7 +201,7 @@ class Client:
             name += "_bytes"
             files = np.array([bytes(one) for one in images], object)
         else:
-            shape = _shape(self._signature(name, deadline).inputs["images"])[1:]
+            shape = shape_of(self._signature(name, deadline).inputs["images"])[1:]
             given = np.asarray(images)
             images, files = checked_images(given, shape), None
             a_picture = given.dtype == np.uint8 and shape[-1] in (1, 3)
@@ -226,7 +223,7 @@ class Client:
         """The outputs of all chunks of the inputs, joined."""
         signature = self._signature(name, deadline)
         parts = []
-        for rows in _chunks(inputs, signature, self.batch_size):
+        for rows in chunks(inputs, signature, self.batch_size):
             chunk = {key: array[rows] for key, array in inputs.items()}
             parts.append(self._tried(deadline, self._transport.predict, name, signature, chunk))
         if not parts:
@@ -290,44 +287,9 @@ def _transport(url, model, version):
     )
 
 
-def _chunks(inputs, signature, batch_size) -> Iterator[slice]:
-    """The rows of each message: as many as go in it, and one at least."""
-    numbers_in_a_row = max(
-        sum(math.prod(max(1, size) for size in _shape(info)[1:]) for info in message.values())
-        for message in (signature.inputs, signature.outputs)
-    )
-    most = max(1, min(batch_size, MESSAGE_NUMBERS // max(1, numbers_in_a_row)))
-    count = len(next(iter(inputs.values())))
-    files = inputs.get("image_bytes")
-    shares = [0.0] * count if files is None else [_share(file) for file in files]
-    start = 0
-    while start < count:
-        end, taken = start + 1, shares[start]
-        while end < min(start + most, count) and taken + shares[end] <= 1:
-            taken += shares[end]
-            end += 1
-        yield slice(start, end)
-        start = end
-
-
-def _share(file):
-    """Of what a message may hold."""
-    try:
-        with Image.open(io.BytesIO(file)) as picture:  # reads its header
-            pixels = math.prod(picture.size)
-    except Exception:  # Pillow has many for what is damaged; the server says it better
-        pixels = 0
-    return max(len(file) / MESSAGE_FILE_BYTES, pixels / MESSAGE_PIXELS)
-
-
-def _shape(info):
-    """(-1, ...), from what a signature says of a tensor."""
-    return tuple(dim.size for dim in info.tensor_shape.dim)
-
-
 def _labels(signature, labels, count):
     info = signature.inputs.get("labels") if "labels" in signature.inputs else None
-    labels = checked_labels(labels, count, None if info is None else _shape(info)[1])
+    labels = checked_labels(labels, count, None if info is None else shape_of(info)[1])
     return {} if labels is None else {"labels": labels}
 
 
@@ -349,7 +311,8 @@ def _images(outputs):
 
 def _none_of(info):
     dtype = tf.as_dtype(info.dtype)
-    return np.zeros((0, *_shape(info)[1:]), object if dtype == tf.string else dtype.as_numpy_dtype)
+    shape = (0, *shape_of(info)[1:])
+    return np.zeros(shape, object if dtype == tf.string else dtype.as_numpy_dtype)
 
 
 def _are_files(images):

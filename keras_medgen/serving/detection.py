@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-PERCENT = 99.5  # of a map's pixels lie below its score
+from keras_medgen.anomaly.detection import PERCENT
 
 
 def difference_maps(images, restored):

@@ -7,6 +7,7 @@ from PIL import Image
 
 from keras_medgen._marks import synthetic_mark
 from keras_medgen.data.resizing import LUMA, resize_image
+from keras_medgen.serving.checks import checked
 
 CHANNELS = (1, 3)  # of the images that such files hold
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -64,17 +65,12 @@ def decode_images(files, image_shape):
     begin_as = {start: tf.strings.substr(files, 0, len(start)) == start for start in (JPEG, PNG)}
     # Shorter ones would make TensorFlow quote them in its errors, which go to clients and logs.
     known = (begin_as[JPEG] | begin_as[PNG]) & (tf.strings.length(files) > AFTER_HEADER)
-    message = "image_bytes must be PNG or JPEG files."
-    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(known), [message])]):
-        files = tf.identity(files)
+    files = checked(files, known, "image_bytes must be PNG or JPEG files.")
     pixels = tf.map_fn(_pixels, files, fn_output_signature=tf.int64)
     message = f"image_bytes must be files of at most {LARGEST} pixels."
-    check = tf.debugging.Assert(tf.reduce_all(pixels <= LARGEST), [message])
-    with tf.control_dependencies([check]):  # after which no sum overflows
-        message = f"image_bytes must be files of at most {MOST} pixels in all."
-        check = tf.debugging.Assert(tf.reduce_sum(pixels) <= MOST, [message])
-    with tf.control_dependencies([check]):
-        files = tf.identity(files)
+    pixels = checked(pixels, pixels <= LARGEST, message)  # after which no sum overflows
+    message = f"image_bytes must be files of at most {MOST} pixels in all."
+    files = checked(files, tf.reduce_sum(pixels) <= MOST, message)
     return tf.map_fn(
         lambda file: _decode(file, image_shape),
         files,

@@ -7,9 +7,10 @@ import tensorflow as tf
 from keras_medgen.layers.priors import VampPrior
 from keras_medgen.models.batches import OUTSIDE_MESSAGE, TOLERANCE
 from keras_medgen.ops.random import normal
+from keras_medgen.serving.checks import checked
 from keras_medgen.serving.detection import difference_maps, map_scores
 from keras_medgen.serving.image_codec import CHANNELS, decode_images, encode_pngs
-from keras_medgen.serving.restoration import restorer
+from keras_medgen.serving.restoration import restoration_noise
 
 
 def endpoints(model, class_names=None):
@@ -40,7 +41,7 @@ def endpoints(model, class_names=None):
         names = tf.constant(["", *class_names])
 
         def class_name(label):
-            return {"name": tf.gather(names, _checked(label, model.num_classes) + 1)}
+            return {"name": tf.gather(names, _checked_label(label, model.num_classes) + 1)}
 
         found["class_name"] = [class_name, specs["label"]]
     return found
@@ -70,20 +71,16 @@ def _given(model, spec):
     return [] if model.num_classes is None else [spec]
 
 
-def _checked(label, num_classes):
-    inside = tf.reduce_all((label >= -1) & (label < num_classes))
+def _checked_label(label, num_classes):
     message = f"label must be a class from 0 to {num_classes - 1}, or -1 for none."
-    with tf.control_dependencies([tf.debugging.Assert(inside, [message])]):
-        return tf.identity(label)
+    return checked(label, (label >= -1) & (label < num_classes), message)
 
 
 def _in_range(labels):
-    """Labels as indicators, checked; None as it is. What is NaN is not inside."""
+    """Labels as indicators, checked; None as it is."""
     if labels is None:
         return None
-    inside = tf.reduce_all((labels >= 0) & (labels <= 1))
-    with tf.control_dependencies([tf.debugging.Assert(inside, ["labels must lie in [0, 1]."])]):
-        return tf.identity(labels)
+    return checked(labels, (labels >= 0) & (labels <= 1), "labels must lie in [0, 1].")
 
 
 def _of_latents(model, specs, decoded, png):
@@ -93,7 +90,7 @@ def _of_latents(model, specs, decoded, png):
     def indicators(label):
         if label is None:
             return None
-        return tf.one_hot(_checked(label, model.num_classes), model.num_classes)
+        return tf.one_hot(_checked_label(label, model.num_classes), model.num_classes)
 
     def draw(seed, label=None):
         # The noise of the first image of each seed, as `model.generate` draws it.
@@ -159,9 +156,9 @@ def _of_images(model, specs, decoded, png):
     elif hasattr(model, "num_timesteps"):
         if getattr(model.autoencoder, "num_classes", None) is None:
             labels = []
-        restore, noise = restorer(model)
-        noise = [tf.constant(one) for one in noise]
-        restore = _shared(restore, specs["images"], tf.TensorSpec(model.grid, tf.float32), *labels)
+        noise = [tf.constant(one) for one in restoration_noise(model)]
+        inputs = [specs["images"], tf.TensorSpec(model.grid, tf.float32), *labels]
+        restore = _shared(model.restored, *inputs)
 
         def restored(images, labels):
             return restore(images, noise[0], labels)
@@ -203,10 +200,8 @@ def _of_images(model, specs, decoded, png):
 
 def _of_arrays(function):
     def call(images, labels=None):
-        # Numbers from 0 to 255, say. What is NaN is not inside.
-        inside = tf.reduce_all((images >= -TOLERANCE) & (images <= 1 + TOLERANCE))
-        with tf.control_dependencies([tf.debugging.Assert(inside, [f"{OUTSIDE_MESSAGE}."])]):
-            return function(tf.identity(images), _in_range(labels))
+        inside = (images >= -TOLERANCE) & (images <= 1 + TOLERANCE)  # not from 0 to 255, say
+        return function(checked(images, inside, f"{OUTSIDE_MESSAGE}."), _in_range(labels))
 
     return call
 

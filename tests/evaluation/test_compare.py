@@ -3,7 +3,6 @@ import json
 import pytest
 
 from keras_medgen.evaluation.compare import compare, write_comparison
-from tests.browser import Browser, find
 from tests.evaluation.hand_made import FD, hand_made
 from tests.evaluation.test_page import SEEN, Page
 
@@ -156,15 +155,8 @@ class TestPage:
         assert all(cell["scope"] in ("row", "col") for cell in page.all("th"))
 
     @pytest.mark.parametrize(("width", "phone"), [(390, True), (1280, False)])
-    def test_in_a_browser(self, path, width, phone):
-        program = find()
-        if program is None:
-            pytest.skip("there is no Chromium")
-        browser = Browser(program)
-        try:
-            browser.open(path, width, phone)
-            seen = browser.evaluate(SEEN)
-        finally:
-            browser.close()
+    def test_in_a_browser(self, browser, path, width, phone):
+        browser.open(path, width, phone)
+        seen = browser.evaluate(SEEN)
         assert browser.errors == []
         assert seen["wide"] == seen["room"]

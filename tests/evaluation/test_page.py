@@ -14,7 +14,6 @@ from PIL import Image
 from keras_medgen.evaluation.figures import facts, figure_text, headlines
 from keras_medgen.evaluation.page import load_metrics, write_report
 from keras_medgen.evaluation.report import Picture, Report, Section, Table
-from tests.browser import Browser, find
 from tests.evaluation.hand_made import FD, hand_made
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -400,16 +399,6 @@ def test_facts():
         ("a b: f", "x; 2"),
         ("rate", "0.0003"),
     ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = find()
-    if program is None:
-        pytest.skip("there is no Chromium")
-    browser = Browser(program)
-    yield browser
-    browser.close()
 
 
 SEEN = """({

@@ -6,8 +6,9 @@ from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from keras_medgen.evaluation import arms
 from keras_medgen.evaluation.classification import classification_figures, difference
-from keras_medgen.evaluation.utility import SMALLEST_SIDE, utility
+from keras_medgen.evaluation.utility import utility
 from keras_medgen.evaluation.utility_section import utility_section
+from keras_medgen.metrics.small_classifier import SMALLEST_SIDE
 
 
 def bright(rng, count, classes=3, side=16):

@@ -15,7 +15,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 import keras_medgen as kmg
 from keras_medgen.serving import client_rest
-from keras_medgen.serving.client import _chunks
+from keras_medgen.serving.client_chunks import chunks
 from keras_medgen.serving.server.run import Server
 from tests.conftest import blobs
 from tests.serving.server import tiny_image_model
@@ -462,7 +462,7 @@ class TestMessages:
             assert list(client._known["serving_default"].outputs) == ["images"]
 
     def test_large_rows_make_small_chunks(self, pretend, monkeypatch):
-        monkeypatch.setattr("keras_medgen.serving.client.MESSAGE_NUMBERS", 7)
+        monkeypatch.setattr("keras_medgen.serving.client_chunks.MESSAGE_NUMBERS", 7)
         pretend(GOOD, batch_size=32).decode(np.zeros((6, 3)))
         sizes = [
             len(json.loads(body)["inputs"]["latents"])
@@ -481,13 +481,13 @@ class TestMessages:
         ],
     )
     def test_large_files_make_small_chunks(self, monkeypatch, sizes, batch_size, expected):
-        monkeypatch.setattr("keras_medgen.serving.client.MESSAGE_FILE_BYTES", 100)
+        monkeypatch.setattr("keras_medgen.serving.client_chunks.MESSAGE_FILE_BYTES", 100)
         signature = SignatureDef()
         signature.inputs["image_bytes"].tensor_shape.dim.add(size=-1)
         signature.outputs["mean"].tensor_shape.dim.add(size=-1)
-        chunks = list(_chunks({"image_bytes": [bytes(n) for n in sizes]}, signature, batch_size))
-        assert [rows.stop - rows.start for rows in chunks] == expected
-        assert [n for rows in chunks for n in sizes[rows]] == sizes
+        found = list(chunks({"image_bytes": [bytes(n) for n in sizes]}, signature, batch_size))
+        assert [rows.stop - rows.start for rows in found] == expected
+        assert [n for rows in found for n in sizes[rows]] == sizes
 
     def test_files_of_many_pixels_make_small_chunks(self, client, monkeypatch):
         asked = []
@@ -504,7 +504,7 @@ class TestMessages:
         assert asked == [4, 1]
 
     def test_large_outputs_make_small_chunks(self, pretend, monkeypatch):
-        monkeypatch.setattr("keras_medgen.serving.client.MESSAGE_NUMBERS", 13)
+        monkeypatch.setattr("keras_medgen.serving.client_chunks.MESSAGE_NUMBERS", 13)
         both = says(200, {"outputs": {"images": [[1, 2, 3]] * 2, "scores": [[4, 5, 6]] * 2}})
         client = pretend(both)
         pretend.server.metadata = [metadata_of("images", "scores")]

@@ -16,7 +16,6 @@ from PIL import Image
 
 import keras_medgen as kmg
 from keras_medgen._marks import is_synthetic
-from tests.browser import Browser, find
 from tests.serving.server import fake_server
 from tests.serving.server.fake_server import PAGE, FakeServer, generated, latents_of
 
@@ -29,16 +28,6 @@ SLIDE = """(() => {{
     slider.dispatchEvent(new Event("input"));
   }}
 }})()"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = find()
-    if program is None:
-        pytest.skip("there is no Chromium")
-    browser = Browser(program)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")
