@@ -55,6 +55,7 @@ def load(
 
     Args:
         source: one of
+
             - a name of MedMNIST ("pneumoniamnist", "organmnist3d", ...; `keras-medgen datasets`
               lists them), `"retina_patches"` or `"histology_patches"` (cut from the photographs
               that scikit-image ships; no download);

@@ -1,0 +1,120 @@
+"""Does a classifier, or a segmenter, get better with synthetic images?
+
+It is trained as long on real images alone, with classical augmentation, oversampling of smaller
+classes, latent SMOTE, and as many images of a conditional VAE-GAN or diffusion model as real ones,
+which even out the classes. A segmenter's mask is a generated channel, lesion or none the class.
+
+Data: BreastMNIST (MedMNIST v2, https://medmnist.com, CC BY 4.0), downloaded by its name; for the
+segmenter `--data` with masks, such as BraTS (registration): x.nii.gz beside x_seg.nii.gz.
+
+    python examples/generative_augmentation.py --out runs/augmentation [--task segmenter]
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_medgen as kmg
+
+MINUTES = {"VAE-GAN": 6, "diffusion": 8}  # of training
+COPIES, CHANGES = 5, {"flip_horizontal": True, "rotation": 10, "translation": 0.05, "zoom": 0.1}
+SEEDS, STEPS = 5, {"classifier": 300, "segmenter": 200}  # of what is trained on the images
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--task", default="classifier", choices=STEPS)
+parser.add_argument("--data", help="what kmg.data.load takes; default breastmnist")
+parser.add_argument("--out", type=Path, default=Path("runs/generative_augmentation"))
+parser.add_argument("--fast", action="store_true", help="a minute's run, on built-in images")
+parser.add_argument("--seed", type=int, default=0)
+options = parser.parse_args()
+started, task, seed, fast = time.perf_counter(), options.task, options.seed, options.fast
+source = options.data or ("histology_patches" if fast else "breastmnist")
+size = 16 if fast else {"classifier": None, "segmenter": 64}[task]
+if fast:
+    MINUTES = {"VAE-GAN": 0.01} if task == "classifier" else {"diffusion": 0.01}
+    COPIES, SEEDS, STEPS = 1, 2, dict.fromkeys(STEPS, 10)
+data = kmg.data.load(source, size, channels=1 if fast else None, deduplicate="drop", seed=seed)
+channels = data.image_shape[-1]
+
+
+def loaded(split):
+    """Images, with their masks as the last channel where these are to be learned, and classes."""
+    found = data.arrays(split, 128 if fast else None)
+    images, labels, masks = found["images"], found.get("labels"), found.get("masks")
+    if data.task == "none":  # of the built-in tissue: what is dark, and whether that is much
+        masks = images.mean(axis=-1) < 0.45
+        labels = (masks.mean(axis=(1, 2)) > 0.25).astype(int)
+    if task == "classifier":
+        return images, labels
+    masks = (masks != 0).astype(np.float32)
+    return np.concatenate([images, masks[..., None]], axis=-1), masks.any((1, 2)).astype(int)
+
+
+def learned(images, labels):
+    """What a network is shown, and what it is to say: classes, or masks."""
+    return images[..., :channels], labels if task == "classifier" else images[..., channels].round()
+
+
+def figures(wanted, logits):
+    """The area under the ROC curve, or mean Dice over lesions, and what each image adds to it."""
+    if task == "classifier":
+        probabilities = keras.ops.softmax(logits).numpy()
+        return kmg.evaluation.classification_figures(wanted, probabilities, "multi-class")
+    wanted, found = (x[wanted.any((1, 2))] > 0 for x in (wanted, logits))
+    dice = 2 * (found & wanted).sum((1, 2)) / (found.sum((1, 2)) + wanted.sum((1, 2)))
+    return {"dice": dice.mean(), "influence": {"dice": dice - dice.mean()}}
+
+
+(images, labels), val, test = (loaded(split) for split in ("train", "val", "test"))
+shape, counts = images.shape[1:], np.bincount(labels)
+classes, most = len(counts), counts.max()
+copies = {"images": np.tile(images, (COPIES, 1, 1, 1))}
+copies = kmg.data.augment(**CHANGES)(copies, np.arange(COPIES * len(images)))["images"]
+again = [np.resize(np.flatnonzero(labels == c), most - counts[c]) for c in range(classes)]
+added = {"real": (images[:0], labels[:0]), "classical": (copies, np.tile(labels, COPIES))}
+added["oversampled"] = images[np.concatenate(again)], labels[np.concatenate(again)]
+wanted = np.repeat(np.arange(classes), np.maximum(2 * len(images) // classes - counts, 0))
+keras.config.set_dtype_policy("float32" if fast else "mixed_bfloat16")  # where there is that
+for kind, minutes in MINUTES.items():
+    if kind == "VAE-GAN":
+        weights = {"adversarial": "non_saturating", "gamma": 0.1, "kl_weight": 10.0}
+        model = kmg.models.VAEGAN(shape, 64, classes, **weights, seed=seed)
+        model.compile(discriminator_rate=1.0)
+    else:
+        unet = kmg.networks.unet(shape, width=16, num_classes=classes, seed=seed)  # half: faster
+        model = kmg.models.Diffusion(shape, classes, denoiser=unet, seed=seed)
+        model.compile(learning_rate=1e-3, clip_norm=1.0)
+    keras.utils.set_random_seed(seed)  # of the order of the images
+    limit = kmg.callbacks.TimeLimit(60 * minutes)
+    model.fit(images, labels, batch_size=16, epochs=1000, callbacks=[limit], verbose=2)
+    if kind == "VAE-GAN":
+        added["latent SMOTE"] = kmg.latents.smote(model, images, labels, seed=seed).values()
+        model.fit_prior((images, labels), 5, seed)  # of 20, each would stand for few images
+    added[kind] = model.generate(len(wanted), labels=wanted, seed=seed), wanted
+    some = model.generate(8 * classes, labels=np.repeat(np.arange(classes), 8), seed=seed + 1)
+    planes = [some[..., :1]] if task == "classifier" else [some[..., :1], some[..., channels:]]
+    path = options.out / f"{task}_{kind}.png"  # a row for each class
+    kmg.pictures.save_grid(path, np.concatenate(planes, axis=2), 8, synthetic=True)
+name, training = "dice", kmg.evaluation.segmenter_training((*shape[:2], channels), STEPS[task])
+if task == "classifier":
+    training = kmg.evaluation.classifier_training(shape, classes, "multi-class", STEPS[task])
+    name = "auc"
+rows, tested, (seen, wanted) = [], {arm: [] for arm in added}, learned(*test)
+for arm, more in added.items():
+    known = learned(*(np.concatenate(both) for both in zip((images, labels), more, strict=True)))
+    for number in range(SEEDS):
+        training.fit(*known, *learned(*val), seed=number)  # val is real, and chooses the checkpoint
+        tested[arm].append(figures(wanted, training.network.predict(seen, verbose=0)))
+    values = [float(one[name]) for one in tested[arm]]
+    rows.append({"arm": arm, "images": len(known[0]), name: float(np.mean(values)), "runs": values})
+    if arm != "real":  # what it adds, with a 95% interval over test images and trainings
+        rows[-1]["gain"] = kmg.evaluation.difference(tested["real"], tested[arm], name)
+    print(", ".join(f"{key}: {value}" for key, value in rows[-1].items()), flush=True)
+report = {"task": task, "data": source, "seed": seed, "minutes": MINUTES, "steps": STEPS[task]}
+report |= {"rows": rows, "seconds": round(time.perf_counter() - started)}
+(options.out / f"{task}.json").write_text(json.dumps(report, indent=1) + "\n")
+print(f"pictures and {task}.json are in {options.out}")
