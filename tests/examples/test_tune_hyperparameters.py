@@ -38,5 +38,5 @@ def test_it_names_the_extra_that_is_missing():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "keras_medgen[tune]" in done.stderr
+    assert "'.[tune]'" in done.stderr
     assert "Traceback" not in done.stderr
