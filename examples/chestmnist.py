@@ -40,7 +40,7 @@ def build(image_shape, latents, classes, seed):
         # The variance is fitted: with plain squares every sample is nearly the mean image.
         "vae": kmg.models.VAE(*arguments, reconstruction="gaussian", seed=seed),
         "ms_ssim_vae": kmg.models.VAE(*arguments, reconstruction="ms_ssim", seed=seed),
-        # With the loss and the rates of Larsen et al., minutes of training end in blobs.
+        # With the loss and rates of Larsen et al. minutes ended in blobs: docs/results.md.
         "vae_gan": kmg.models.VAEGAN(
             *arguments, adversarial="non_saturating", gamma=0.1, kl_weight=10.0, seed=seed
         ),

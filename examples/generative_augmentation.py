@@ -111,7 +111,7 @@ for arm, more in added.items():
         tested[arm].append(figures(wanted, training.network.predict(seen, verbose=0)))
     values = [float(one[name]) for one in tested[arm]]
     rows.append({"arm": arm, "images": len(known[0]), name: float(np.mean(values)), "runs": values})
-    if arm != "real":  # what it adds, with a 95% interval over test images and trainings
+    if arm != "real":  # what it adds, and its 95% interval: too narrow where patients have many
         rows[-1]["gain"] = kmg.evaluation.difference(tested["real"], tested[arm], name)
     print(", ".join(f"{key}: {value}" for key, value in rows[-1].items()), flush=True)
 report = {"task": task, "data": source, "seed": seed, "minutes": MINUTES, "steps": STEPS[task]}
