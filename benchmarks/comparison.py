@@ -14,9 +14,11 @@ run with its dense default networks and with small convolutional ones handed in;
 the better of the two by Fréchet distance, the JSON file both.
 
 1,000 images of each, with the labels of the training split, are judged by
-`keras_medgen.evaluation.evaluate`. Each model leaves its images in --out and its figures in
-benchmarks/comparison.json; what is there already is not done again, so that the table can be made
-in parts. The table goes into docs/results.md.
+`keras_medgen.evaluation.evaluate`, and by three small classifiers trained on them and tested on
+real ones (TSTR), beside three trained on the real training images (TRTR). Ours compute in bfloat16
+where the machine does, else in float32 as theirs do. Each model leaves its images in --out and its
+figures in benchmarks/comparison.json; what is there already is not done again, so that the table
+can be made in parts, all of a data set on one machine. The table goes into docs/results.md.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import itertools
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -44,7 +47,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 PICTURE = PAGE.with_name("comparison.png")
 SHOWN_SIDE = 4  # samples of each in that picture
 STAGES = ("train", "judge")
-SPLIT = "train.npz"
+SPLIT, REAL_ONES = "train.npz", "real.json"
+TRAININGS = 3  # of classifiers
 MARKERS = ("<!-- comparison -->", "<!-- end of comparison -->")
 
 
@@ -127,6 +131,8 @@ KEPT = (
     "utility/tstr_accuracy_high",
     "utility/trtr_accuracy_low",
     "utility/trtr_accuracy_high",
+    "utility/tstr_accuracy_val",
+    "utility/trtr_accuracy_val",
     "authenticity/flagged",
     "diversity/vendi",
     "diversity/vendi_real",
@@ -174,7 +180,7 @@ def train_ours(ours, path, seconds):
 
     data = load(path, ours.batch)
     keras.utils.set_random_seed(SEED)
-    keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.config.set_dtype_policy(kmg.precision.dtype_policy("auto"))
     clock, before = Clock(seconds, ours.compiled["learning_rate"]), time.process_time()
 
     def after_steps(batch, logs):
@@ -194,6 +200,7 @@ def train_ours(ours, path, seconds):
         "processor_seconds": time.process_time() - before,
         "steps": int(model.optimizer.iterations.numpy()),
         "parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
+        "dtype_policy": keras.config.dtype_policy().name,
     }
     train = data.arrays("train")
     labels = wanted_labels(train["labels"])
@@ -374,15 +381,26 @@ def train_one(path, name, folder, minutes):
         images, labels, figures = train_peer(PEERS[name], split, 60 * minutes)
     pixels = (images * 255).round().astype(np.uint8)
     np.savez_compressed(folder / "images.npz", images=pixels, labels=labels)
-    write_json(folder / "training.json", {**figures, "minutes": minutes})
+    known = {"minutes": minutes, "processor": processor()}
+    write_json(folder / "training.json", {**figures, **known})
+
+
+def processor():
+    """The machine's name of its processor and how many it has, for times depend on them."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{next(iter(names), platform.machine())}, {os.cpu_count()} cores"
 
 
 def split_one(path, folder):
-    """Leaves in the folder the training split: uint8 or float images as float32 in [0, 1]."""
-    train = load(path).arrays("train")
-    images = train["images"]
+    """Leaves in the folder the training split, float32 in [0, 1], and what it is worth."""
+    data = load(path)
+    train = data.arrays("train")
+    images, labels = train["images"], train["labels"].reshape(-1)
     images = images / np.float32(255) if images.dtype == np.uint8 else images
-    np.savez(folder / SPLIT, images=images, labels=train["labels"].reshape(-1))
+    write_json(folder / REAL_ONES, useful(images, labels, data, "trtr"))
+    np.savez(folder / SPLIT, images=images, labels=labels)
 
 
 def judge_one(path, folder):
@@ -395,11 +413,28 @@ def judge_one(path, folder):
     shown = images[:SHOWN] / np.float32(255)
     kmg.pictures.save_grid(folder / "samples.png", shown, COLUMNS, synthetic=True)
     extractors = [kmg.metrics.RandomConvolutions(64)]
-    report = kmg.evaluation.evaluate(
-        images, data, NUM, SEED, labels=labels, extractors=extractors, verbose=False
-    )
+    report = kmg.evaluation.evaluate(images, data, NUM, SEED, extractors=extractors, verbose=False)
     report.save(folder / "report")
-    write_json(folder / "judged.json", {"figures": report.metrics, "shape": data.image_shape})
+    figures = {**report.metrics, **useful(images / np.float32(255), labels, data, "tstr")}
+    write_json(folder / "judged.json", {**figures, **read_json(folder.parent / REAL_ONES)})
+
+
+def useful(images, labels, data, arm):
+    """Accuracies on real test images of classifiers trained on these: mean, lowest, highest."""
+    import keras_medgen as kmg
+
+    train = kmg.evaluation.classifier_training(images.shape[1:], data.num_classes, data.task)
+    val, test = (data.arrays(split) for split in ("val", "test"))
+    figures, found = {}, {"": [], "_val": []}
+    for seed in range(TRAININGS):
+        train.fit(images, labels, val["images"], val["labels"].reshape(-1), seed=seed)
+        for suffix, split in (("", test), ("_val", val)):
+            predicted = train.network.predict(split["images"], verbose=0).argmax(axis=-1)
+            found[suffix].append(float(np.mean(predicted == split["labels"].reshape(-1))))
+    for suffix, values in found.items():
+        key = f"utility/{arm}_accuracy{suffix}"
+        figures |= {key: np.mean(values), f"{key}_low": min(values), f"{key}_high": max(values)}
+    return figures
 
 
 def write_json(path, content):
@@ -429,7 +464,7 @@ def outcome(arguments, data_set, name):
             raise SystemExit(f"{data_set}, {name}: {stage} failed; see {log.name}.")
     if not (folder / "judged.json").exists():
         return {}
-    figures = read_json(folder / "judged.json")["figures"]
+    figures = read_json(folder / "judged.json")
     kept = {key: figures[key] for key in KEPT if key in figures}
     return {**read_json(folder / "training.json"), "figures": kept}
 

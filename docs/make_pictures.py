@@ -35,7 +35,7 @@ def main():
     parser.add_argument("--only-points", action="store_true", help="what needs no data")
     arguments = parser.parse_args()
     OUT.mkdir(exist_ok=True)
-    plt.rcParams.update({"font.size": 9, "axes.titlesize": 10, "savefig.dpi": 110})
+    plt.rcParams.update({"font.size": 9, "axes.titlesize": 10, "savefig.dpi": 100})
     save_generators(OUT / "four_generators.png")
     save_floor(OUT / "floor.png")
     if arguments.only_points:

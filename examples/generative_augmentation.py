@@ -78,7 +78,7 @@ again = [np.resize(np.flatnonzero(labels == c), most - counts[c]) for c in range
 added = {"real": (images[:0], labels[:0]), "classical": (copies, np.tile(labels, COPIES))}
 added["oversampled"] = images[np.concatenate(again)], labels[np.concatenate(again)]
 wanted = np.repeat(np.arange(classes), np.maximum(2 * len(images) // classes - counts, 0))
-keras.config.set_dtype_policy("float32" if fast else "mixed_bfloat16")  # where there is that
+keras.config.set_dtype_policy(kmg.precision.dtype_policy("off" if fast else "auto"))
 for kind, minutes in MINUTES.items():
     if kind == "VAE-GAN":
         weights = {"adversarial": "non_saturating", "gamma": 0.1, "kl_weight": 10.0}

@@ -18,6 +18,7 @@ from keras_medgen import (  # noqa: E402
     networks,
     ops,
     pictures,
+    precision,
     serving,
 )
 from keras_medgen._version import __version__  # noqa: E402
@@ -36,5 +37,6 @@ __all__ = [
     "networks",
     "ops",
     "pictures",
+    "precision",
     "serving",
 ]

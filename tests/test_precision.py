@@ -1,8 +1,8 @@
 import pytest
 import tensorflow as tf
 
-from keras_medgen import _precision
-from keras_medgen._precision import dtype_policy
+from keras_medgen import precision
+from keras_medgen.precision import dtype_policy
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,8 @@ def test_what_is_asked_for(setting, policy):
     [(True, 1.5, "mixed_bfloat16"), (True, 1.0, "float32"), (False, 1.5, "float32")],
 )
 def test_auto_takes_bfloat16_where_it_is_there_and_faster(monkeypatch, there, speedup, policy):
-    monkeypatch.setattr(_precision, "_has_bfloat16", lambda: there)
-    monkeypatch.setattr(_precision, "_speedup", lambda: speedup)
+    monkeypatch.setattr(precision, "_has_bfloat16", lambda: there)
+    monkeypatch.setattr(precision, "_speedup", lambda: speedup)
     assert dtype_policy("auto") == policy
 
 
@@ -40,10 +40,10 @@ def test_anything_else():
 )
 def test_what_a_processor_says(monkeypatch, tmp_path, flags, there):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    monkeypatch.setattr(_precision, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "cpuinfo")
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\nbugs : none\n")
-    assert _precision._has_bfloat16() is there
+    assert precision._has_bfloat16() is there
 
 
 @pytest.mark.parametrize(("capability", "there"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
@@ -51,11 +51,11 @@ def test_what_a_gpu_says(monkeypatch, capability, there):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
     details = {"compute_capability": capability}
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
-    assert _precision._has_bfloat16() is there
+    assert precision._has_bfloat16() is there
 
 
 def test_the_measurement(monkeypatch):
     """One of a thing against itself is 1, whatever the machine; within a wide margin for it."""
-    step = _precision._step
-    monkeypatch.setattr(_precision, "_step", lambda policy: step("float32"))
-    assert 1 / 3 < _precision._speedup() < 3
+    step = precision._step
+    monkeypatch.setattr(precision, "_step", lambda policy: step("float32"))
+    assert 1 / 3 < precision._speedup() < 3

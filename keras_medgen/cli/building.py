@@ -107,7 +107,7 @@ def _diffusion(settings, images):
         prediction=settings.prediction,
         noise=settings.noise,
         min_snr=settings.min_snr,
-        denoiser=networks.unet(grid, **_width(settings), **given),
+        denoiser=networks.unet(grid, blocks=settings.blocks, **_width(settings), **given),
     )
 
 

@@ -33,6 +33,7 @@ OF_MODELS = {
     "discriminator_augmentation": ("gan",),
     "autoencoder": ("diffusion",),
     "noise_schedule": ("diffusion",),
+    "blocks": ("diffusion",),
     "prediction": ("diffusion",),
     "noise": ("diffusion",),
     "min_snr": ("diffusion",),

@@ -20,6 +20,7 @@ class Settings:
     batch_size: int = 64
     network: str = "convolutional"
     width: int | None = None
+    blocks: int | None = None
     latent_dim: int = 64
     latent_grid: str | None = None
     dropout: float = 0.0

@@ -159,6 +159,12 @@ def train(
             help="diffusion: the run of a vae with --latent-grid, in whose latents to diffuse.",
         ),
     ] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="diffusion: residual blocks of each resolution. Default: by the size."
+        ),
+    ] = None,
     noise_schedule: Annotated[
         NoiseSchedule, typer.Option(help="diffusion: how noise grows with the timestep.")
     ] = NoiseSchedule.cosine,
@@ -264,6 +270,7 @@ def train(
             latent_grid=latent_grid,
             network=network.value,
             width=width,
+            blocks=blocks,
             conditional=conditional,
             reconstruction=reconstruction.value,
             prior=prior.value,

@@ -15,7 +15,6 @@ import tensorflow as tf
 import typer
 
 from keras_medgen import callbacks, data, evaluation, latents, serving
-from keras_medgen._precision import dtype_policy
 from keras_medgen.cli import options, runs
 from keras_medgen.cli.building import compiled_model
 from keras_medgen.cli.export import told_of
@@ -24,6 +23,7 @@ from keras_medgen.data.readers.patches import PICTURES
 from keras_medgen.data.readers.registry import MEDMNIST
 from keras_medgen.data.records import is_prepared
 from keras_medgen.pictures import save_grid, save_reconstructions
+from keras_medgen.precision import dtype_policy
 
 SAMPLES = 64
 RECONSTRUCTIONS = 32

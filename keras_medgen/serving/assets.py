@@ -1,12 +1,12 @@
 """What stands beside an exported model: what it is, in words and for programs."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from keras_medgen._files import file_digest
 from keras_medgen._version import __version__
 
 FORMAT = "keras_medgen export 1"
@@ -47,7 +47,7 @@ def write_assets(
     """
     exported = folder.parent
     hashes = {
-        str(path.relative_to(exported)): _sha256(path)
+        str(path.relative_to(exported)): file_digest(path)
         for path in sorted(exported.rglob("*"))
         if path.is_file()
     }
@@ -84,11 +84,6 @@ def write_assets(
 
 def _described(spec):
     return {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
-
-
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _short_card(model, class_names, provenance):

@@ -37,6 +37,17 @@ def call(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
+def unexported(monkeypatch):
+    """Trainings end without an export, which takes longer than they do: for tests of all else."""
+
+    def export(model, run, images):
+        (run.path / "export").mkdir()
+        return 0.0
+
+    monkeypatch.setattr("keras_medgen.cli.training._export", export)
+
+
+@pytest.fixture
 def scans(rng, write_npz):
     images = blobs(rng, 60)[..., 0]
     return write_npz(train_images=images[:40], val_images=images[40:50], test_images=images[50:])

@@ -14,6 +14,7 @@ from tests.conftest import blobs
 OF_AN_ENCODER = {"reconstructions.png", "latents.png"}
 
 
+@pytest.mark.usefixtures("unexported")
 @pytest.mark.parametrize(
     ("arguments", "files"),
     [
@@ -41,6 +42,7 @@ def test_stopped_and_resumed_it_ends_as_an_unbroken_run(call, scans, monkeypatch
     assert_same(whole, call.folder / "broken")
 
 
+@pytest.mark.usefixtures("unexported")
 @pytest.mark.filterwarnings("default:after epoch")  # after one, samples are alike
 def test_every_option_reaches_the_model(call, rng, write_npz):
     images, labels = blobs(rng, 60)[..., 0], np.arange(60)[:, None] % 2

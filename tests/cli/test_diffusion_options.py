@@ -16,15 +16,17 @@ def arguments(data, out, *more):
     return ("train", "--data", data, "--model", "diffusion", "--out", out, *sizes, *more)
 
 
+@pytest.mark.usefixtures("unexported")
 @pytest.mark.slow
 def test_every_option_reaches_the_model(call, scans, monkeypatch):
     # The least that is still a U-Net: graphs of the default one take long to trace.
-    least = functools.partial(networks.unet, blocks=1, attention_side=0)
+    least = functools.partial(networks.unet, attention_side=0)
     monkeypatch.setattr(networks, "unet", least)
     autoencoder = models.VAE((16, 16, 1), latent_dim=(8, 8, 2))
     autoencoder.save(call.folder / "autoencoder.keras")
     options = ("--noise-schedule", "scaled_linear", "--prediction", "noise", "--noise", "simplex")
     options += ("--min-snr", 3, "--autoencoder", "autoencoder.keras", "--schedule", "constant")
+    options += ("--blocks", 1)
     assert call(*arguments(scans, "run", *options))[0] == 0
     run = call.folder / "run"
     assert {path.name for path in run.iterdir()} == RUN_FILES - {"latents.png"}
@@ -40,6 +42,8 @@ def test_every_option_reaches_the_model(call, scans, monkeypatch):
     np.testing.assert_array_equal(model.autoencoder.get_weights()[0], autoencoder.get_weights()[0])
     kernels = [v.shape for v in model.denoiser.trainable_variables if len(v.shape) == 4]
     assert kernels[0] == (3, 3, 2, 8)
+    least = networks.unet((8, 8, 2), width=8, blocks=1, attention_side=0)
+    assert len(model.denoiser.weights) == len(least.weights)
     options = ("--num", 2, "--sampler", "dpm_solver++", "--num-steps", 3, "--out", "images")
     options += ("--spacing", "even")
     assert call("generate", "run", *options)[0] == 0

@@ -10,7 +10,7 @@ from tests.cli.conftest import small
 
 class TestGenerateAndExport:
     @pytest.fixture
-    def run(self, call, scans):
+    def run(self, call, scans, unexported):
         assert call(*small(scans, "run"))[0] == 0
         return call.folder / "run"
 

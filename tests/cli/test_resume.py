@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_medgen import _precision, callbacks
+from keras_medgen import callbacks, precision
 from tests.cli.conftest import RUN_FILES, small
 
 PROGRAM = Path(sys.executable).with_name("keras-medgen")
@@ -49,15 +49,16 @@ def interrupted(call, scans, monkeypatch):
 
 
 class TestResume:
+    @pytest.mark.usefixtures("unexported")
     def test_ends_as_an_unbroken_run(self, call, scans, interrupted, monkeypatch):
-        monkeypatch.setattr(_precision, "_has_bfloat16", lambda: True)
-        monkeypatch.setattr(_precision, "_speedup", lambda: 2.0)
+        monkeypatch.setattr(precision, "_has_bfloat16", lambda: True)
+        monkeypatch.setattr(precision, "_speedup", lambda: 2.0)
         arguments = ("--mixed-precision", "auto", "--augment", "flip_horizontal")
         assert call(*small(scans, "whole", *arguments))[0] == 0
         partial = interrupted("broken", *arguments)
         assert {path.name for path in call.folder.iterdir()} == {"whole", "broken.partial"}
 
-        monkeypatch.setattr(_precision, "_speedup", lambda: 1.0)  # another day, it would say no
+        monkeypatch.setattr(precision, "_speedup", lambda: 1.0)  # another day, it would say no
         elsewhere = call.folder / "elsewhere"
         elsewhere.mkdir()
         monkeypatch.chdir(elsewhere)
@@ -76,6 +77,7 @@ class TestResume:
         assert (records[0]["resumed_from_epoch"], records[1]["resumed_from_epoch"]) == (None, 1)
         assert str(scans.parent) not in (run / "run.json").read_text()
 
+    @pytest.mark.usefixtures("unexported")
     def test_refuses_what_has_changed_and_then_goes_on(self, call, scans, interrupted, write_npz):
         partial = interrupted("a")
         code, _, err = call(*small(scans, "a", "--epochs", 5))
@@ -114,6 +116,7 @@ class TestResume:
         assert "Going on from epoch 1" in out
         assert len((call.folder / "a/history.csv").read_text().splitlines()) == 1 + 2
 
+    @pytest.mark.usefixtures("unexported")
     def test_images_may_have_another_name_by_now(self, call, scans, interrupted):
         partial = interrupted("a")
         renamed = scans.rename(scans.with_name("renamed.npz"))
@@ -213,7 +216,7 @@ def test_killed_at_random_it_ends_as_an_unbroken_run(call, scans):
     assert call(*small(scans, "whole", *arguments))[0] == 0
     moments = random.Random(0)
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         if (call.folder / "broken").exists():
             break
         resumed = (call.folder / "broken.partial").exists()

@@ -53,6 +53,7 @@ class TestTrain:
             exported(latents=tf.constant(latents))["images"], model.decode(latents), atol=1e-5
         )
 
+    @pytest.mark.usefixtures("unexported")
     def test_the_same_seed_gives_the_same_history_to_the_last_digit(self, call, scans):
         for out, seed in (("a", 0), ("b", 0), ("c", 1)):
             assert call(*small(scans, out, "--seed", seed))[0] == 0
@@ -62,6 +63,7 @@ class TestTrain:
         assert first == again
         assert first != other
 
+    @pytest.mark.usefixtures("unexported")
     def test_a_finished_run_is_replaced_only_when_told_to(self, call, scans):
         call(*small(scans, "a"))
         code, _, err = call(*small(scans, "a", "--epochs", 1))
@@ -70,6 +72,7 @@ class TestTrain:
         assert call(*small(scans, "a", "--epochs", 1, "--overwrite"))[0] == 0
         assert len((call.folder / "a/history.csv").read_text().splitlines()) == 2
 
+    @pytest.mark.usefixtures("unexported")
     def test_an_interrupted_run_of_other_settings_is_dropped_when_told_to(self, call, scans):
         (call.folder / "a.partial").mkdir()
         (call.folder / "a.partial/run.json").write_text("{")
@@ -99,11 +102,13 @@ class TestTrain:
         assert "loss is nan. Try a smaller --learning-rate" in err
         assert list(call.folder.iterdir()) == []
 
+    @pytest.mark.usefixtures("unexported")
     def test_default_directory(self, call, scans):
         arguments = [a for a in small(scans, "x") if a not in ("--out", "x")]
         assert call(*arguments)[0] == 0
         assert (call.folder / "runs/vae-scans/model.keras").is_file()
 
+    @pytest.mark.usefixtures("unexported")
     def test_options(self, call, scans):
         images = ("--image-size", 20, "--channels", 3)
         schedule = ("--schedule", "constant", "--warmup-steps", 4, "--learning-rate", 1e-4)

@@ -20,6 +20,7 @@ def labelled(rng, write_npz):
     )
 
 
+@pytest.mark.usefixtures("unexported")
 def test_every_option_reaches_the_model(call, labelled):
     options = {
         "--network": "dense",
@@ -59,6 +60,7 @@ def test_every_option_reaches_the_model(call, labelled):
         assert message in err
 
 
+@pytest.mark.usefixtures("unexported")
 def test_the_same_options_give_the_same_model(call, labelled):
     for out in ("a", "b"):
         options = ("--prior", "vamp", "--network", "dense", "--fit-prior", 2, "--epochs", 1)
@@ -69,6 +71,7 @@ def test_the_same_options_give_the_same_model(call, labelled):
     np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.usefixtures("unexported")
 def test_a_grid_of_latents(call, scans):
     arguments = [
         word for word in small(scans, "a", "--epochs", 1) if word not in ("--latent-dim", 4)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_medgen._files import file_digest
 from keras_medgen.data.found import Found
 from keras_medgen.data.readers.download import find_or_download, native_side
-from keras_medgen.data.readers.npz import as_labels, file_sha256, read_arrays, read_npz
+from keras_medgen.data.readers.npz import as_labels, read_arrays, read_npz
 from keras_medgen.data.readers.registry import MEDMNIST
 from keras_medgen.data.splits import SPLITS
 
@@ -66,5 +67,5 @@ def _read_volumes(path: Path, axis: int) -> Found:
         groups=volumes,
         names=np.array(names, dtype=object),
         preprocessing=[f"volumes cut into all slices along axis {axis}"],
-        provenance={"sha256": file_sha256(path)},
+        provenance={"sha256": file_digest(path)},
     )

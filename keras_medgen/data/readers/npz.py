@@ -1,11 +1,11 @@
 """An .npz with MedMNIST's keys: `train_images`, `train_labels`, `val_…`, `test_…`."""
 
-import hashlib
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from keras_medgen._files import file_digest
 from keras_medgen.data.found import Found
 from keras_medgen.data.splits import SPLITS
 
@@ -84,15 +84,9 @@ def read_npz(path: Path) -> Found:
         provenance={
             "source": path.name,
             "licence": "not stated in the file",
-            "sha256": file_sha256(path),
+            "sha256": file_digest(path),
         },
     )
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
 import dataclasses
 import hashlib
-import http.server
 import os
 import socket
 import sys
@@ -12,9 +11,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_medgen.data.readers import download
+from keras_medgen import _download
 from keras_medgen.data.readers.download import find_or_download, native_side
 from keras_medgen.data.readers.registry import MEDMNIST, File
+from tests.file_server import serving
 
 
 @pytest.fixture
@@ -36,30 +36,8 @@ def content(write_npz):
 
 @pytest.fixture
 def server(content):
-    """A server on this machine; `answer` decides what it sends, `requests` counts."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.server.requests.append(self.path)
-            self.server.answer(self)
-
-        def log_message(self, *_):
-            pass
-
-    def whole(handler, body=content, length=None):
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(body) if length is None else length))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requests, server.whole, server.answer = [], whole, whole
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(content) as server:
+        yield server
 
 
 @pytest.fixture
@@ -218,7 +196,7 @@ class TestFailedDownload:
         assert not server.requests
 
     def test_a_server_that_falls_silent(self, dataset, server, home, tmp_path, monkeypatch):
-        monkeypatch.setattr(download, "LONGEST_SILENCE", 0.2)
+        monkeypatch.setattr(_download, "LONGEST_SILENCE", 0.2)
         done = threading.Event()
         server.answer = lambda handler: done.wait(10)
         try:
