@@ -44,8 +44,7 @@ LATENT_DIM, COMPONENTS, SEED, NUM = 64, 10, 0, 1000
 SHOWN, COLUMNS = 32, 8
 RESULTS = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
-PICTURE = PAGE.with_name("comparison.png")
-SHOWN_SIDE = 4  # samples of each in that picture
+PICTURES = PAGE.parent / "pictures"
 STAGES = ("train", "judge")
 SPLIT, REAL_ONES = "train.npz", "real.json"
 TRAININGS = 3  # of classifiers
@@ -127,6 +126,7 @@ KEPT = (
     *GENERATED,
     *REAL,
     "fidelity/test/floor",
+    "fidelity/train/ratio",
     "utility/tstr_accuracy_low",
     "utility/tstr_accuracy_high",
     "utility/trtr_accuracy_low",
@@ -523,28 +523,38 @@ def write_page(text):
     PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
 
 
-def draw(folder):
-    """One picture of samples: a row for each data set, a square for each of ours and theirs."""
+def pictures(results):
+    """The pictures that there are, in Markdown, each with its caption."""
+    for data_set in filter(results.get, DATA_SETS):
+        file = PICTURES / f"comparison_{data_set}.png"
+        if file.exists():
+            yield f"![Generated images by each model]({PICTURES.name}/{file.name})"
+            processor = next(iter(results[data_set].values()))["processor"]
+            yield f"*{data_set}: the first samples of each, generated. {processor}.*"
+
+
+def draw(folder, data_set, found):
+    """A picture of a data set: samples of each model that is known, of the same classes."""
     from matplotlib.figure import Figure
-    from PIL import Image
 
     from keras_medgen._marks import synthetic_mark
 
-    names = [name for ours, peers in ROWS for name in (ours, *peers[1:])]
-    figure = Figure(figsize=(1.6 * len(names), 1.75 * len(DATA_SETS)), layout="constrained")
-    axes = figure.subplots(len(DATA_SETS), len(names), squeeze=False)
-    for line, data_set in zip(axes, DATA_SETS, strict=True):
-        for axis, name in zip(line, names, strict=True):
-            axis.set(xticks=[], yticks=[])
-            if data_set == DATA_SETS[0]:
-                axis.set_title(MODELS[name].label, fontsize="small")
-            path = folder / data_set / name / "samples.png"
-            if path.exists():
-                with Image.open(path) as grid:
-                    side = grid.width * SHOWN_SIDE // COLUMNS
-                    axis.imshow(grid.crop((0, 0, side, side)), cmap="gray")
-        line[0].set_ylabel(data_set, fontsize="small")
-    figure.savefig(PICTURE, dpi=60, pil_kwargs={"pnginfo": synthetic_mark(True)})
+    names = [name for name in MODELS if name in found]
+    paths = [folder / data_set / name / "images.npz" for name in names]
+    if not names or not all(path.exists() for path in paths):
+        return  # some were trained elsewhere, and are in the picture already
+    figure = Figure(figsize=(COLUMNS + 1.5, len(names)), layout="constrained")
+    axes = figure.subplots(len(names), COLUMNS, squeeze=False)
+    for line, name, path in zip(axes, names, paths, strict=True):
+        with np.load(path) as made:
+            for axis, image in zip(line, made["images"][:COLUMNS], strict=True):
+                axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+                axis.set(xticks=[], yticks=[])
+        kind = {None: "", True: "\nconvolutional", False: "\ndense"}
+        label = MODELS[name].label + kind[getattr(MODELS[name], "convolutional", None)]
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    mark = {"pnginfo": synthetic_mark(True)}
+    figure.savefig(PICTURES / f"comparison_{data_set}.png", dpi=60, pil_kwargs=mark)
 
 
 def main():
@@ -580,8 +590,9 @@ def main():
     results = read_json(arguments.results)
     print(table(results), *verdicts(results), sep="\n")
     if arguments.results == RESULTS:
-        write_page(table(results))
-        draw(arguments.out)
+        for data_set in arguments.data_sets:
+            draw(arguments.out, data_set, results.get(data_set, {}))
+        write_page("\n\n".join([table(results), *pictures(results)]))
 
 
 if __name__ == "__main__":
