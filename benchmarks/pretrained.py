@@ -100,7 +100,12 @@ def publish(name, run, source, data_dir, folder):
     labels = None if classes is None else np.repeat(np.arange(classes), SHOWN // classes)
     samples = model.generate(SHOWN, labels=labels, seed=SEED)
     kmg.pictures.save_grid(made / "samples.png", samples, COLUMNS, synthetic=True)
-    size = sum(path.stat().st_size for path in made.rglob("*"))
+    place(name, made, model, record)
+
+
+def place(name, made, model, record):
+    """Puts what was made into saved_models/, and writes down what it is."""
+    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
     print(f"{name}: {size / 1e6:.2f} MB")
     if size > LARGEST:
         raise SystemExit(f"{made} is too large to publish.")
@@ -110,7 +115,7 @@ def publish(name, run, source, data_dir, folder):
         summary=SUMMARIES[name],
         image_shape=model.image_shape,
         source=record["data"]["source"],
-        licence=licence,
+        licence=record["data"]["licence"],
         sha256=file_digest(made / MODEL),
     )
     registry = json.loads(REGISTRY.read_text()) | {name: dataclasses.asdict(facts)}

@@ -1,14 +1,20 @@
 """The losses as a picture."""
 
+import time
 from pathlib import Path
 
 import keras
 
 from keras_medgen.pictures import save_curves
 
+SHARE = 0.05  # of the time of a training, at most, that goes into drawing
+
 
 class LossCurves(keras.callbacks.Callback):
-    """Draws every loss against the epochs, training and validation, and redraws it each epoch.
+    """Draws every loss against the epochs, training and validation, and redraws it as they come.
+
+    It draws after the first epoch and at the end, and in between after each epoch, but for those
+    so short that drawing would take a twentieth of the time.
 
     Args:
         path: of the PNG.
@@ -26,15 +32,28 @@ class LossCurves(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Starts an empty history."""
         self.history = {}
+        self._waiting, self._not_before = False, 0.0
 
     def on_epoch_end(self, epoch, logs=None):
-        """Adds the epoch and draws."""
+        """Adds the epoch, and draws unless it has just done so."""
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        self._waiting = True
+        if time.monotonic() >= self._not_before:
+            self._draw()
+
+    def on_train_end(self, logs=None):
+        """Draws what has not been drawn yet."""
+        if self._waiting:
+            self._draw()
+
+    def _draw(self):
+        started = time.monotonic()
         if self.csv is not None:
             self.history = read_history(self.csv)
-        else:
-            for name, value in (logs or {}).items():
-                self.history.setdefault(name, []).append(float(value))
         save_curves(self.path, self.history)
+        ended = time.monotonic()
+        self._waiting, self._not_before = False, ended + (ended - started) / SHARE
 
 
 def read_history(path: str | Path) -> dict[str, list[float]]:

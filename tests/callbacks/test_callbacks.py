@@ -103,6 +103,19 @@ class TestLossCurves:
         assert curves.history["loss"] == losses
         assert "epoch" not in curves.history
 
+    @pytest.mark.parametrize(("share", "epochs"), [(1e-9, [1, 6]), (1e9, [1, 2, 3, 4, 5, 6])])
+    def test_drawing_takes_no_more_than_its_share(
+        self, model, images, tmp_path, monkeypatch, share, epochs
+    ):
+        drawn, module = [], "keras_medgen.callbacks.loss_curves"
+        monkeypatch.setattr(f"{module}.SHARE", share)
+        monkeypatch.setattr(
+            f"{module}.save_curves", lambda _, history: drawn.append(len(history["loss"]))
+        )
+        curves = kmg.callbacks.LossCurves(tmp_path / "loss.png")
+        model.fit(images, epochs=6, verbose=0, callbacks=[curves])
+        assert drawn == epochs
+
 
 class TestTimeLimit:
     def test_ends_after_a_whole_epoch(self, model, images):
