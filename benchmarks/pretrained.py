@@ -2,11 +2,12 @@
 
     python benchmarks/pretrained.py pneumonia_vae_28 --data pneumoniamnist
 
-trains it anew by the settings in saved_models/pneumonia_vae_28/run.json, into --runs; with
+trains it anew by the settings in saved_models/pneumonia_vae_28/run.json, into --runs;
 
-    python benchmarks/pretrained.py pneumonia_vae_28 --data pneumoniamnist --run runs/mine
+    python benchmarks/pretrained.py pneumonia_vae_28 --data pneumoniamnist --run runs/mine --publish
 
-a run of `keras-medgen train` is published in its place. saved_models/NAME then holds model.keras
+puts a run of `keras-medgen train` (without --run the new training) in the place of the published
+model. saved_models/NAME then holds model.keras
 (without optimizers, its weights rounded to float16), run.json, samples.png, the evaluation report
 of that very model and its SavedModel; keras_medgen/models/pretrained.json its SHA-256 and
 saved_models/models.config its entry. The same seed gives the same model on the same machine, and
@@ -40,19 +41,22 @@ MODELS, REGISTRY = ROOT / "saved_models", ROOT / "keras_medgen" / "models" / "pr
 CONFIG = MODELS / "models.config"
 SHOWN, COLUMNS, SEED = 32, 8, 0
 LARGEST = 4e6  # bytes of a model's folder
+CHESTS = "of chest radiographs of children, normal or pneumonia"
 SUMMARIES = {
-    "pneumonia_vae_28": "conditional VAE of chest radiographs of children, normal or pneumonia",
-    "pneumonia_vaegan_28": "conditional VAE-GAN of the same",
-    "pneumonia_diffusion_28": "conditional diffusion model of the same",
+    "pneumonia_vae_28": f"conditional VAE {CHESTS}",
+    "pneumonia_vaegan_28": f"conditional VAE-GAN {CHESTS}",
+    "pneumonia_diffusion_28": f"conditional diffusion model {CHESTS}",
     "breast_vaegan_28": "conditional VAE-GAN of breast ultrasound images, malignant or not",
     "retina_patches_vae_64": "VAE of patches of one fundus photograph",
 }
 # Of what may be trained on, as the readers of those sources put it.
-LICENCES = ("CC BY 4.0", "public domain", "CC0")
+LICENCES = ("CC BY 4.0", "CC0")
 
 
 def train(name, source, data_dir, folder):
     """A run with the settings of the model that is published now."""
+    if name not in pretrained.PRETRAINED:
+        raise SystemExit(f"{name} has no run.json yet: give a run of it as --run.")
     settings = json.loads((MODELS / name / RUN).read_text())["settings"]
     known = {field.name for field in dataclasses.fields(Settings)}
     settings = Settings(**{k: v for k, v in settings.items() if k in known} | {"data": source})
@@ -141,12 +145,14 @@ def main():
     parser.add_argument("name", choices=SUMMARIES)
     parser.add_argument("--data", required=True, help="what it is trained on")
     parser.add_argument("--data-dir", type=Path, help="where downloaded data sets are")
-    parser.add_argument("--run", type=Path, help="a run to publish, instead of training anew")
+    parser.add_argument("--run", type=Path, help="a run to take, instead of training anew")
+    parser.add_argument("--publish", action="store_true", help="replace the one in saved_models/")
     parser.add_argument("--runs", type=Path, default=Path("runs/pretrained"))
     arguments = parser.parse_args()
     name, source, data_dir = arguments.name, arguments.data, arguments.data_dir
     run = arguments.run or train(name, source, data_dir, arguments.runs)
-    publish(name, run, source, data_dir, arguments.runs)
+    if arguments.publish:
+        publish(name, run, source, data_dir, arguments.runs)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Published files: found where they lie already, or downloaded once, whole and checked."""
 
 import contextlib
+import os
 import shutil
 import socket
 import sys
@@ -17,6 +18,14 @@ from keras_medgen._files import file_digest
 LONGEST_SILENCE = 60  # seconds without an answer from the server
 ABANDONED = 24 * 3600  # seconds since a partial download grew last
 NAMES = {"md5": "MD5", "sha256": "SHA-256"}  # of the sums, in messages
+
+
+def keras_home() -> tuple[str, Path]:
+    """Keras's folder of a user: what a message may call it, and its path."""
+    home = os.environ.get("KERAS_HOME")
+    if home:
+        return "$KERAS_HOME", Path(home).expanduser()
+    return "~/.keras", Path.home() / ".keras"
 
 
 def find(name: str, folders: dict[str, Path], digest: str, algorithm: str) -> Path | None:

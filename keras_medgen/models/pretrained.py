@@ -7,12 +7,11 @@ from pathlib import Path
 
 import keras
 
-from keras_medgen._download import download, find
+from keras_medgen._download import download, find, keras_home
 from keras_medgen.models.base import GenerativeModel
 
 FILE = "model.keras"
 CHECKOUT = Path(__file__).parents[2] / "saved_models"
-CACHE = Path("~/.keras/keras_medgen")
 RELEASE = None  # URL of the folder of the published files, once there is one
 
 
@@ -62,7 +61,8 @@ def load_pretrained(
     Args:
         name: a key of `kmg.models.PRETRAINED`, which says what each was trained on, and under
             which licence.
-        cache_dir: folder of downloaded models. Default: `~/.keras/keras_medgen`.
+        cache_dir: folder of downloaded models. Default: `~/.keras/keras_medgen`, or
+            `$KERAS_HOME/keras_medgen`.
         release: URL of a folder that holds the files of a release, `NAME.keras` each, to download
             from. There is no published one yet.
 
@@ -84,8 +84,11 @@ def load_pretrained(
     if name not in PRETRAINED:
         raise ValueError(f"name must be one of {', '.join(PRETRAINED)}. Received: name={name!r}.")
     sha256 = PRETRAINED[name].sha256
-    where = f"cache_dir/{name}" if cache_dir is not None else f"{CACHE.as_posix()}/{name}"
-    cached = Path(CACHE if cache_dir is None else cache_dir).expanduser() / name
+    if cache_dir is None:
+        home, folder = keras_home()
+        where, cached = f"{home}/keras_medgen/{name}", folder / "keras_medgen" / name
+    else:
+        where, cached = f"cache_dir/{name}", Path(cache_dir).expanduser() / name
     folders = {
         f"the checkout's saved_models/{name}": CHECKOUT / name,
         f"./saved_models/{name}": Path("saved_models") / name,

@@ -26,6 +26,7 @@ def saved(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "PRETRAINED", {"tiny": facts})
     monkeypatch.setattr(pretrained, "CHECKOUT", tmp_path / "checkout" / "saved_models")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("KERAS_HOME", raising=False)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.chdir(tmp_path)
     return path
@@ -43,6 +44,14 @@ def test_where_it_is_found(saved, tmp_path, folder):
     expected = models.VAE((16, 16, 1), latent_dim=2, seed=3)
     for found, wanted in zip(model.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_where_keras_home_is_elsewhere(saved, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    path = tmp_path / "keras/keras_medgen/tiny/model.keras"
+    path.parent.mkdir(parents=True)
+    saved.rename(path)
+    assert isinstance(load_pretrained("tiny"), models.VAE)
 
 
 @pytest.mark.parametrize("given", [True, False])

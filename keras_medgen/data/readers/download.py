@@ -1,9 +1,8 @@
 """A published set's file: found where it lies already, or downloaded once."""
 
-import os
 from pathlib import Path
 
-from keras_medgen._download import download, find
+from keras_medgen._download import download, find, keras_home
 from keras_medgen.data.readers.registry import DataSet
 
 DEFAULT_SIDE = 28
@@ -64,8 +63,5 @@ def _folders(data_dir: str | Path | None) -> dict[str, Path]:
     """Folders to look in, by what a message may call them: it tells no path of the user's."""
     folders = {} if data_dir is None else {"data_dir": Path(data_dir).expanduser()}
     folders["~/.medmnist"] = Path.home() / ".medmnist"
-    if "KERAS_HOME" in os.environ:
-        folders["$KERAS_HOME/datasets"] = Path(os.environ["KERAS_HOME"]).expanduser() / "datasets"
-    else:
-        folders["~/.keras/datasets"] = Path.home() / ".keras/datasets"
-    return folders
+    where, home = keras_home()
+    return folders | {f"{where}/datasets": home / "datasets"}
