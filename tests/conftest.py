@@ -18,6 +18,9 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+# Grappler would take a quarter of the time of hundreds of trainings of a few steps. The processes
+# that tests start have it: examples, servers, loaders of exports.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 import keras  # noqa: E402
 
@@ -28,6 +31,13 @@ TESTS, COLLECT_EVERY = itertools.count(1), 20
 def pytest_xdist_auto_num_workers(config):
     """Two workers for folders; none for a file or a test, which starts sooner without."""
     return 2 if all(Path(name).is_dir() for name in config.args) else 0
+
+
+def pytest_collection_modifyitems(items):
+    # Coverage costs a quarter of the time; what slow tests run, quick ones run too.
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker("no_cover")
 
 
 def pytest_collection_finish():

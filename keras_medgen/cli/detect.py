@@ -136,7 +136,10 @@ def detect(
             text = json.dumps(table.as_dict(), indent=2, allow_nan=False)
             (folder / "table.json").write_text(text + "\n")
     flags = found["test"]["flags"]
-    typer.echo(f"{out}: {flags.sum()} of {len(flags)} test images do not look healthy")
+    names = images.class_names or []
+    known = number < len(names) and images.task != "multi-label"
+    like = f" (healthy: {names[number]})" if known else ""
+    typer.echo(f"{out}: {flags.sum()} of {len(flags)} test images do not look healthy{like}")
     if table is not None:
         typer.echo("\n" + table.to_markdown(), nl=False)
 

@@ -36,27 +36,41 @@ def call(tmp_path, monkeypatch, capsys):
     return run
 
 
+def no_export(model, run, images):
+    """In the place of the export of a run."""
+    (run.path / "export").mkdir()
+    return 0.0
+
+
 @pytest.fixture
 def unexported(monkeypatch):
     """Trainings end without an export, which takes longer than they do: for tests of all else."""
+    monkeypatch.setattr("keras_medgen.cli.training._export", no_export)
 
-    def export(model, run, images):
-        (run.path / "export").mkdir()
-        return 0.0
 
-    monkeypatch.setattr("keras_medgen.cli.training._export", export)
+@pytest.fixture
+def untrained(unexported, monkeypatch):
+    """Nor is there a training: for tests of what options make of a model."""
+    monkeypatch.setattr("keras_medgen.cli.training._fit", lambda *_: {"loss": [0.0]})
 
 
 @pytest.fixture
 def scans(rng, write_npz):
+    return write_npz(**scans_of(rng))
+
+
+def scans_of(rng):
+    """The arrays of a file of images."""
     images = blobs(rng, 60)[..., 0]
-    return write_npz(train_images=images[:40], val_images=images[40:50], test_images=images[50:])
+    return {"train_images": images[:40], "val_images": images[40:50], "test_images": images[50:]}
 
 
 def small(scans, out, *more):
     """Arguments of a training of a second or two."""
     return (
         "train",
+        "--network",
+        "dense",
         "--data",
         scans,
         "--latent-dim",

@@ -63,7 +63,7 @@ def test_scores_picture_and_table(call, run, model, lesions):
     scores = kmg.anomaly.detect(model, healthy, "reconstruction+kl")["scores"]
     flags = expected > np.quantile(scores, 0.95)
     assert [row["flag"] == "1" for row in rows] == flags.tolist()
-    assert f"found: {flags.sum()} of 15 test images" in out
+    assert f"found: {flags.sum()} of 15 test images do not look healthy (healthy: well)" in out
     table = json.loads((folder / "table.json").read_text())
     assert list(table["rows"]) == [
         "VAE, reconstruction+kl",

@@ -1,3 +1,5 @@
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -5,14 +7,27 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_medgen._marks import is_synthetic
-from tests.cli.conftest import small
+from keras_medgen.cli import main
+from tests.cli.conftest import no_export, scans_of, small
 
 
 class TestGenerateAndExport:
+    @pytest.fixture(scope="class")
+    def trained(self, tmp_path_factory):
+        """A run, made once for all tests."""
+        folder = tmp_path_factory.mktemp("trained")
+        np.savez(folder / "scans.npz", **scans_of(np.random.default_rng(0)))
+        arguments = [str(word) for word in small(folder / "scans.npz", folder / "run")]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("keras_medgen.cli.training._export", no_export)
+            with pytest.raises(SystemExit) as stop:
+                main(arguments)
+        assert stop.value.code == 0
+        return folder / "run"
+
     @pytest.fixture
-    def run(self, call, scans, unexported):
-        assert call(*small(scans, "run"))[0] == 0
-        return call.folder / "run"
+    def run(self, call, trained):
+        return shutil.copytree(trained, call.folder / "run")
 
     def test_generate(self, call, run):
         code, out, _ = call("generate", "run", "--num", 5, "--seed", 3, "--out", "five")

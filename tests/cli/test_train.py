@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import keras
 import numpy as np
@@ -71,7 +72,7 @@ class TestTrain:
         assert call(*small(scans, "a", "--epochs", 1, "--overwrite"))[0] == 0
         assert len((call.folder / "a/history.csv").read_text().splitlines()) == 2
 
-    @pytest.mark.usefixtures("unexported")
+    @pytest.mark.usefixtures("untrained")
     def test_an_interrupted_run_of_other_settings_is_dropped_when_told_to(self, call, scans):
         (call.folder / "a.partial").mkdir()
         (call.folder / "a.partial/run.json").write_text("{")
@@ -101,11 +102,23 @@ class TestTrain:
         assert "loss is nan. Try a smaller --learning-rate" in err
         assert list(call.folder.iterdir()) == []
 
-    @pytest.mark.usefixtures("unexported")
+    @pytest.mark.usefixtures("untrained")
     def test_default_directory(self, call, scans):
         arguments = [a for a in small(scans, "x") if a not in ("--out", "x")]
         assert call(*arguments)[0] == 0
         assert (call.folder / "runs/vae-scans/model.keras").is_file()
+
+    @pytest.mark.usefixtures("untrained")
+    @pytest.mark.filterwarnings("default:the samples")
+    def test_a_warning_is_a_line(self, call, scans, monkeypatch):
+        def fit(*_):
+            warnings.warn("the samples are alike", stacklevel=1)
+            return {"loss": [0.0]}
+
+        monkeypatch.setattr("keras_medgen.cli.training._fit", fit)
+        code, _, err = call(*small(scans, "a"))
+        assert code == 0
+        assert "\nkeras-medgen: warning: the samples are alike\n" in err
 
     @pytest.mark.usefixtures("unexported")
     def test_options(self, call, scans):

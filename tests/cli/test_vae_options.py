@@ -20,10 +20,9 @@ def labelled(rng, write_npz):
     )
 
 
-@pytest.mark.usefixtures("unexported")
+@pytest.mark.usefixtures("untrained")
 def test_every_option_reaches_the_model(call, labelled):
     options = {
-        "--network": "dense",
         "--reconstruction": "ms_ssim",
         "--prior": "vamp",
         "--prior-components": 3,
@@ -63,7 +62,7 @@ def test_every_option_reaches_the_model(call, labelled):
 @pytest.mark.usefixtures("unexported")
 def test_the_same_options_give_the_same_model(call, labelled):
     for out in ("a", "b"):
-        options = ("--prior", "vamp", "--network", "dense", "--fit-prior", 2, "--epochs", 1)
+        options = ("--prior", "vamp", "--fit-prior", 2, "--epochs", 1)
         assert call(*small(labelled, out, *options))[0] == 0
     first, again = (
         keras.saving.load_model(call.folder / out / "model.keras").generate(3) for out in ("a", "b")
@@ -71,12 +70,13 @@ def test_the_same_options_give_the_same_model(call, labelled):
     np.testing.assert_array_equal(first, again)
 
 
-@pytest.mark.usefixtures("unexported")
+@pytest.mark.usefixtures("untrained")
 def test_a_grid_of_latents(call, scans):
     arguments = [
         word for word in small(scans, "a", "--epochs", 1) if word not in ("--latent-dim", 4)
     ]
-    assert call(*arguments, "--latent-grid", "8x8x2", "--width", 8)[0] == 0
+    grid = ("--latent-grid", "8x8x2", "--network", "convolutional", "--width", 8)
+    assert call(*arguments, *grid)[0] == 0
     model = keras.saving.load_model(call.folder / "a" / "model.keras")
     assert model.latent_grid == (8, 8, 2)
     assert model.encoder.get_layer("mean").kernel.shape == (1, 1, 8, 2)

@@ -90,10 +90,26 @@ class TestUNet:
         with pytest.raises(ValueError, match=message):
             unet(**{"image_shape": (16, 16, 1), **arguments})
 
-    @pytest.mark.slow
     @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-    def test_in_a_model(self, rng, tmp_path, policy):
+    def test_in_half_precision(self, rng, policy):
+        expected = unet((16, 16, 1), width=8, blocks=1, seed=0)
         keras.config.set_dtype_policy(policy)
+        network = unet((16, 16, 1), width=8, blocks=1, seed=0)
+        network.set_weights([w + 0.1 for w in expected.get_weights()])  # the last are zeros
+        expected.set_weights(network.get_weights())
+        given = inputs(rng, (16, 16, 1))
+        with tf.GradientTape() as tape:
+            output = network(given)
+            loss = tf.reduce_mean(tf.square(output))
+        scale = np.abs(expected(given)).max()
+        np.testing.assert_allclose(output, expected(given), atol=0.05 * scale)
+        for gradient in tape.gradient(loss, network.trainable_variables):
+            assert gradient.dtype == tf.float32
+            assert np.isfinite(gradient).all()
+
+    @pytest.mark.slow
+    def test_in_a_model(self, rng, tmp_path):
+        keras.config.set_dtype_policy("mixed_float16")
         model = kmg.models.Diffusion((8, 8, 1), denoiser=unet((8, 8, 1), width=8, blocks=1))
         model.compile()
         history = model.fit(rng.random((16, 8, 8, 1), np.float32), batch_size=8, verbose=0).history
