@@ -10,8 +10,9 @@ counts. The learning rate of all falls to 0 along a cosine of the time. Ours are
 pythae has no conditional models, and trains one for each class, which share the minutes by their
 numbers of images. Latents are drawn from mixtures of 10 Gaussians for each class that are fitted
 after the training: ours by `fit_prior`, theirs by pythae's GaussianMixtureSampler. pythae's models
-run with its dense default networks and with small convolutional ones handed in; the table shows
-the better of the two by Fréchet distance, the JSON file both.
+run with its dense default networks (its VAEGAN compares what its discriminator decides, by default,
+or what its hidden layer sees) and with small convolutional ones handed in; the table shows the best
+of them by Fréchet distance, the JSON file all.
 
 1,000 images of each, with the labels of the training split, are judged by
 `keras_medgen.evaluation.evaluate`, and by three small classifiers trained on them and tested on
@@ -93,14 +94,18 @@ OURS = {
         "diffusion", "Diffusion", 32, compiled={"learning_rate": 1e-3, "clip_norm": 1.0}
     ),
 }
-# Of the layers of the discriminator pythae compares the last by default, its decision.
-MIDDLE_LAYER = {"reconstruction_layer": 2}
+# Of the layers of the discriminator pythae compares the last by default, its decision; the dense
+# one has two.
+HIDDEN_LAYER, MIDDLE_LAYER = {"reconstruction_layer": 1}, {"reconstruction_layer": 2}
 PEERS = {
     "pythae_vae": Peer("pythae VAE", "VAE", False),
     "pythae_vae_conv": Peer("pythae VAE", "VAE", True),
     "pythae_ms_ssim": Peer("pythae MSSSIM_VAE", "MSSSIM_VAE", False, {"beta": 1e-3}),
     "pythae_ms_ssim_conv": Peer("pythae MSSSIM_VAE", "MSSSIM_VAE", True, {"beta": 1e-3}),
     "pythae_vaegan": Peer("pythae VAEGAN", "VAEGAN", False, {}, 3e-4, NETWORKS),
+    "pythae_vaegan_hidden": Peer(
+        "pythae VAEGAN of its hidden layer", "VAEGAN", False, HIDDEN_LAYER, 3e-4, NETWORKS
+    ),
     "pythae_vaegan_conv": Peer("pythae VAEGAN", "VAEGAN", True, MIDDLE_LAYER, 3e-4, NETWORKS),
 }
 MODELS = OURS | PEERS
@@ -141,7 +146,7 @@ ROWS = (  # of the table: ours, and the peers of which the better one is shown
     ("vae", ("pythae_vae", "pythae_vae_conv")),
     ("ms_ssim", ("pythae_ms_ssim", "pythae_ms_ssim_conv")),
     ("ms_ssim_l1", ()),
-    ("vaegan", ("pythae_vaegan", "pythae_vaegan_conv")),
+    ("vaegan", ("pythae_vaegan", "pythae_vaegan_hidden", "pythae_vaegan_conv")),
     ("diffusion", ()),
 )
 
@@ -485,17 +490,24 @@ def table(results):
             known = [name for name in peers if name in found]
             if known:
                 best = min(known, key=lambda name: found[name]["figures"]["fidelity/test/ratio"])
-                networks = "convolutional" if PEERS[best].convolutional else "dense"
-                label = f"{PEERS[best].label}, {networks}"
-                lines.append(row(label, found[best]["figures"], GENERATED))
+                lines.append(row(", ".join(label(best)), found[best]["figures"], GENERATED))
     return "\n".join(lines)
 
 
-def row(label, figures, keys):
+def label(name):
+    """What a model is called: its kind, and of a peer also that of its networks."""
+    if name in OURS:
+        return [OURS[name].label]
+    return [PEERS[name].label, "convolutional" if PEERS[name].convolutional else "dense"]
+
+
+def row(title, figures, keys):
     cells = []
     for key, form in zip(keys, FORMS, strict=True):
         cells.append(form.format(figures[key]) if key in figures else "-")
-    return f"| {label} | " + " | ".join(cells) + " |"
+        if f"{key}_low" in figures:
+            cells[-1] += f" ({figures[f'{key}_low']:.2f} to {figures[f'{key}_high']:.2f})"
+    return f"| {title} | " + " | ".join(cells) + " |"
 
 
 def verdicts(results):
@@ -550,9 +562,7 @@ def draw(folder, data_set, found):
             for axis, image in zip(line, made["images"][:COLUMNS], strict=True):
                 axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
                 axis.set(xticks=[], yticks=[])
-        kind = {None: "", True: "\nconvolutional", False: "\ndense"}
-        label = MODELS[name].label + kind[getattr(MODELS[name], "convolutional", None)]
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        line[0].set_ylabel("\n".join(label(name)), rotation=0, ha="right", va="center", fontsize=9)
     mark = {"pnginfo": synthetic_mark(True)}
     figure.savefig(PICTURES / f"comparison_{data_set}.png", dpi=60, pil_kwargs=mark)
 

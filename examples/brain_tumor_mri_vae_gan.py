@@ -1,9 +1,9 @@
 """The VAE-GAN of Larsen et al. on four classes of brain MRI: glioma, meningioma, none, pituitary.
 
-Algorithm 1 with the paper's layers, optimizers and batch, conditioned on the class. As it stands it
-ended in blobs in trainings of minutes (docs/results.md), so the same networks train again with what
-did better there: another adversarial loss, a discriminator as fast as the others, a heavier
-divergence, small batches. Both are measured. The data, no licence stated, are those of
+Algorithm 1 with the paper's layers, optimizers and batch, conditioned on the class. With other
+networks it ended in blobs in trainings of minutes (docs/results.md): so the same ones also train
+with what did better there, another adversarial loss, a heavier divergence, small batches. The data,
+no licence stated, are those of
 https://www.kaggle.com/datasets/sartajbhuvaji/brain-tumor-classification-mri, unpacked as they are;
 training images that also stand in the folders of Testing, as many do, are left out.
 
@@ -25,7 +25,7 @@ PRECISION = "auto"  # bfloat16 where this machine is faster in it, else "off"
 PRIOR = 5  # Gaussians that are fitted to the latents of each class, for generate to draw from
 COLUMNS, GENERATED = 8, 500  # images in a row of a picture, and images that a report measures
 FORMS = {  # arguments of the model, discriminator's rate as a multiple of the others', batch
-    "algorithm_1": ({"adversarial": "saturating", "kl_weight": 1.0}, 0.1, 64),
+    "algorithm_1": ({"adversarial": "saturating", "kl_weight": 1.0}, 1.0, 64),
     "short_training": ({"adversarial": "non_saturating", "kl_weight": 10.0}, 1.0, 16),
 }
 PRINTED = (  # each figure before that of real images; all others are in the JSON

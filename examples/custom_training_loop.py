@@ -20,8 +20,8 @@ import tensorflow as tf
 
 import keras_medgen as kmg
 
-EPOCHS = 10
-BATCH_SIZE = 64
+EPOCHS, BATCH_SIZE = 10, 64
+IMAGE_SIZE = None  # pixels a side, where images differ in it; None leaves them as they are
 KL_WEIGHT = 5.0  # the default that goes with a calibrated reconstruction
 LEARNING_RATE = 1e-3  # of Adam with beta_2 = 0.95: what `compile()` takes
 EDGE_WEIGHT = 0.1  # nats for each nat of the image's own likelihood
@@ -33,7 +33,7 @@ parser.add_argument("--fast", action="store_true", help="a few steps, on built-i
 parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
 source = options.data or ("histology_patches" if options.fast else "pneumoniamnist")
-limit, epochs, size = (128, 2, 16) if options.fast else (None, EPOCHS, None)
+limit, epochs, size = (128, 2, 16) if options.fast else (None, EPOCHS, IMAGE_SIZE)
 data = kmg.data.load(source, image_size=size, seed=options.seed)
 train, test = (data.arrays(split, limit)["images"] for split in ("train", "test"))
 # In one order in every epoch: were it drawn anew, `fit` would draw once more than the loop does.

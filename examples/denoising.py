@@ -24,7 +24,7 @@ import keras_medgen as kmg
 
 NOISE = (0.05, 0.1, 0.2, 0.4)  # standard deviations, of pixels in [0, 1]
 VAE_EPOCHS, VAE_MINUTES, DIFFUSION_MINUTES = 20, 2.5, 14  # a VAE's at most, one for each strength
-STEPS = 10  # of the diffusion model, where it takes several
+SIZE, STEPS = None, 10  # of images, None as they are; of the diffusion model, where it takes some
 STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)  # of non-local means, times the noise
 WEIGHTS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)  # of total variation, times the noise
 SHARES = (0.5, 0.7, 0.85, 1.0)  # of the noise that the diffusion model is told: clipped is less
@@ -41,7 +41,7 @@ if options.fast:
     NOISE, VAE_EPOCHS, DIFFUSION_MINUTES, STEPS = (0.2,), 3, 0.05, 2
     STRENGTHS, WEIGHTS, SHARES = STRENGTHS[1:3], WEIGHTS[1:3], SHARES[2:]
     LIMITS = {"train": 192, "val": 8, "test": 16}
-size, channels, unet = (16, 1, {"width": 8, "blocks": 1}) if options.fast else (None, None, {})
+size, channels, unet = (16, 1, {"width": 8, "blocks": 1}) if options.fast else (SIZE, None, {})
 data = kmg.data.load(source, size, channels=channels, seed=options.seed)
 train, val, test = (data.arrays(name, limit)["images"] for name, limit in LIMITS.items())
 

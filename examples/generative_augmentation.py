@@ -1,13 +1,12 @@
 """Does a classifier, or a segmenter, get better with synthetic images?
 
-It is trained as long on real images alone, with classical augmentation, oversampling of smaller
-classes, latent SMOTE, and as many images of a conditional VAE-GAN or diffusion model as real ones,
-which even out the classes. A segmenter's mask is a generated channel, lesion or none the class.
+Trained as long: on real images alone, with classical augmentation, oversampling, latent SMOTE, or
+as many images of a conditional VAE-GAN or diffusion model as real ones, which even out the classes.
 
 Data: BreastMNIST (MedMNIST v2, https://medmnist.com, CC BY 4.0), downloaded by its name; for the
-segmenter `--data` with masks, such as BraTS (registration): x.nii.gz beside x_seg.nii.gz.
+segmenter images with masks, such as BraTS (x.nii.gz, x_seg.nii.gz): a mask is a generated channel.
 
-    python examples/generative_augmentation.py --out runs/augmentation [--task segmenter]
+    python examples/generative_augmentation.py [--task segmenter --data brats] --out runs/augmented
 """
 
 import argparse
@@ -33,7 +32,7 @@ parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
 started, task, seed, fast = time.perf_counter(), options.task, options.seed, options.fast
 source = options.data or ("histology_patches" if fast else "breastmnist")
-size = 16 if fast else {"classifier": None, "segmenter": 64}[task]
+size = 16 if fast else {"classifier": None, "segmenter": 64}[task]  # None: as they are
 if fast:
     MINUTES = {"VAE-GAN": 0.01} if task == "classifier" else {"diffusion": 0.01}
     COPIES, SEEDS, STEPS = 1, 2, dict.fromkeys(STEPS, 10)
@@ -45,9 +44,11 @@ def loaded(split):
     """Images, with their masks as the last channel where these are to be learned, and classes."""
     found = data.arrays(split, 128 if fast else None)
     images, labels, masks = found["images"], found.get("labels"), found.get("masks")
-    if data.task == "none":  # of the built-in tissue: what is dark, and whether that is much
+    if fast and options.data is None:  # of the tissue: what is dark, and whether that is much
         masks = images.mean(axis=-1) < 0.45
         labels = (masks.mean(axis=(1, 2)) > 0.25).astype(int)
+    elif masks is None if task == "segmenter" else data.task not in ("multi-class", "ordinal"):
+        parser.error("--data must have masks for a segmenter, one class an image for a classifier")
     if task == "classifier":
         return images, labels
     masks = (masks != 0).astype(np.float32)
@@ -70,11 +71,10 @@ def figures(wanted, logits):
 
 
 (images, labels), val, test = (loaded(split) for split in ("train", "val", "test"))
-shape, counts = images.shape[1:], np.bincount(labels)
-classes, most = len(counts), counts.max()
+shape, counts, classes = images.shape[1:], np.bincount(labels), len(set(labels))
 copies = {"images": np.tile(images, (COPIES, 1, 1, 1))}
 copies = kmg.data.augment(**CHANGES)(copies, np.arange(COPIES * len(images)))["images"]
-again = [np.resize(np.flatnonzero(labels == c), most - counts[c]) for c in range(classes)]
+again = [np.resize(np.flatnonzero(labels == c), max(counts) - counts[c]) for c in range(classes)]
 added = {"real": (images[:0], labels[:0]), "classical": (copies, np.tile(labels, COPIES))}
 added["oversampled"] = images[np.concatenate(again)], labels[np.concatenate(again)]
 wanted = np.repeat(np.arange(classes), np.maximum(2 * len(images) // classes - counts, 0))
@@ -85,7 +85,7 @@ for kind, minutes in MINUTES.items():
         model = kmg.models.VAEGAN(shape, 64, classes, **weights, seed=seed)
         model.compile(discriminator_rate=1.0)
     else:
-        unet = kmg.networks.unet(shape, width=16, num_classes=classes, seed=seed)  # half: faster
+        unet = kmg.networks.unet(shape, 16, 1, num_classes=classes, seed=seed)  # half: faster
         model = kmg.models.Diffusion(shape, classes, denoiser=unet, seed=seed)
         model.compile(learning_rate=1e-3, clip_norm=1.0)
     keras.utils.set_random_seed(seed)  # of the order of the images
@@ -97,8 +97,8 @@ for kind, minutes in MINUTES.items():
     added[kind] = model.generate(len(wanted), labels=wanted, seed=seed), wanted
     some = model.generate(8 * classes, labels=np.repeat(np.arange(classes), 8), seed=seed + 1)
     planes = [some[..., :1]] if task == "classifier" else [some[..., :1], some[..., channels:]]
-    path = options.out / f"{task}_{kind}.png"  # a row for each class
-    kmg.pictures.save_grid(path, np.concatenate(planes, axis=2), 8, synthetic=True)
+    picture = np.concatenate(planes, axis=2)  # a row for each class
+    kmg.pictures.save_grid(options.out / f"{task}_{kind}.png", picture, 8, synthetic=True)
 name, training = "dice", kmg.evaluation.segmenter_training((*shape[:2], channels), STEPS[task])
 if task == "classifier":
     training = kmg.evaluation.classifier_training(shape, classes, "multi-class", STEPS[task])

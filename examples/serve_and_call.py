@@ -24,6 +24,7 @@ import keras_medgen as kmg
 from keras_medgen.serving.server.run import Server
 
 EPOCHS = 5
+IMAGE_SIZE = None  # pixels a side, where images differ in it; None leaves them as they are
 NUM = 16  # images in a call
 REPEATS = 20  # of each call that is timed
 MODEL = "vae"  # the name that it is served under
@@ -37,7 +38,8 @@ parser.add_argument("--fast", action="store_true", help="a few steps, on built-i
 parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
 source = options.data or ("histology_patches" if options.fast else "pneumoniamnist")
-repeats, limit, size, channels = (2, 128, 16, 1) if options.fast else (REPEATS, None, None, None)
+repeats, limit, size = (2, 128, 16) if options.fast else (REPEATS, None, IMAGE_SIZE)
+channels = 1 if options.fast else None
 model = None if options.model is None else keras.saving.load_model(options.model)
 if model is not None:  # the images are to be like those that it knows
     _, size, channels = model.image_shape
@@ -54,12 +56,14 @@ training_seconds = time.monotonic() - started
 said = {name: data.provenance[name] for name in ("source", "licence") if name in data.provenance}
 version = kmg.serving.export(model, options.out / "models" / MODEL, provenance=said)
 
-test = data.arrays("test", NUM)["images"]
-own = {
-    "generate": np.concatenate([model.generate(1, seed=i) for i in range(NUM)]),
-    "reconstruct": model.reconstruct(test),
-    "detect": kmg.anomaly.detect(model, test)["maps"],
-}
+test, labels, classes = data.arrays("test", NUM), None, None
+if model.num_classes is not None:  # it is told what it restores, and what it is to make
+    labels, classes = test["labels"], np.arange(NUM) % model.num_classes
+test, each = test["images"], [None] * NUM if classes is None else classes[:, None]
+own = {"generate": np.concatenate([model.generate(1, each[i], seed=i) for i in range(NUM)])}
+if hasattr(model, "encoder"):
+    own["reconstruct"] = model.reconstruct(test, labels)
+    own["detect"] = kmg.anomaly.detect(model, test, labels=labels)["maps"]
 
 
 def timed(call):
@@ -79,18 +83,19 @@ with Server(options.out / "models", host=HOST) as server:  # in threads, until t
         kind = "REST" if url.startswith("http") else "gRPC"
         with kmg.serving.Client(url, model=MODEL) as client:
             calls = {
-                "generate": lambda client=client: client.generate(NUM, seed=0),
-                "reconstruct": lambda client=client: client.reconstruct(test),
-                "detect": lambda client=client: client.detect(test)["maps"],
+                "generate": lambda client=client: client.generate(NUM, classes, seed=0),
+                "reconstruct": lambda client=client: client.reconstruct(test, labels),
+                "detect": lambda client=client: client.detect(test, labels)["maps"],
             }
-            for name, call in calls.items():
-                answers[name], seconds = timed(call)
-                gap = float(np.abs(answers[name] - own[name]).max())
+            for name, expected in own.items():
+                answers[name], seconds = timed(calls[name])
+                gap = float(np.abs(answers[name] - expected).max())
                 figures[f"{kind} {name}"] = {"seconds": seconds, "largest_difference": gap}
                 print(f"{kind} {name}: {NUM} images in {1000 * seconds:.1f} ms, {gap:.1g} off")
 
     # What any program can do, in any language: a POST of JSON, here for PNG files.
-    body = {"signature_name": "generate_png", "inputs": {"seed": list(range(NUM))}}
+    inputs = {"seed": list(range(NUM))} | ({} if classes is None else {"label": classes.tolist()})
+    body = {"signature_name": "generate_png", "inputs": inputs}
     predict = f"http://{rest}/v1/models/{MODEL}:predict"
     answer, seconds = timed(lambda: requests.post(predict, json=body, timeout=30))
     answer.raise_for_status()
@@ -101,8 +106,9 @@ with Server(options.out / "models", host=HOST) as server:  # in threads, until t
     print(f"The server is {ready}; to a wrong call it says {wrong.status_code}: {wrong.text}")
 
 kmg.pictures.save_grid(options.out / "generated.png", answers["generate"], 8, synthetic=True)
-made = answers["reconstruct"]
-kmg.pictures.save_reconstructions(options.out / "reconstructions.png", test, made)
+if "reconstruct" in answers:
+    made = answers["reconstruct"]
+    kmg.pictures.save_reconstructions(options.out / "reconstructions.png", test, made)
 (options.out / "by_requests.png").write_bytes(files[0])
 report = {"data": source, "seed": options.seed, "images_in_a_call": NUM, "export": str(version)}
 report |= {"training_seconds": training_seconds, "calls": figures, "ready": ready}

@@ -28,8 +28,8 @@ from matplotlib.figure import Figure
 
 import keras_medgen as kmg
 
-TRIALS = 12
-RANDOM_TRIALS = 6  # the first ones; then a Gaussian process says where to look
+TRIALS, RANDOM_TRIALS = 12, 6  # after the random ones a Gaussian process says where to look
+IMAGE_SIZE = None  # pixels a side, where images differ in it; None leaves them as they are
 EPOCHS = 5  # of a trial
 FINAL_EPOCHS = 15  # of the best setting and of the default ones
 SPLITS = 5  # random halves of the real images, whose distances are averaged
@@ -42,7 +42,7 @@ parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
 source = options.data or ("histology_patches" if options.fast else "pneumoniamnist")
 trials, epochs, final_epochs = (2, 1, 1) if options.fast else (TRIALS, EPOCHS, FINAL_EPOCHS)
-limit, size = (128, 16) if options.fast else (None, None)
+limit, size = (128, 16) if options.fast else (None, IMAGE_SIZE)
 data = kmg.data.load(source, image_size=size, seed=options.seed)
 train, val, test = (data.arrays(split, limit)["images"] for split in ("train", "val", "test"))
 components = min(64, len(val) // 4, len(test) // 4)  # a distance of fewer images is bias
