@@ -25,6 +25,7 @@ can be made in parts, all of a data set on one machine. The table goes into docs
 import argparse
 import contextlib
 import dataclasses
+import io
 import itertools
 import json
 import math
@@ -548,6 +549,7 @@ def pictures(results):
 def draw(folder, data_set, found):
     """A picture of a data set: samples of each model that is known, of the same classes."""
     from matplotlib.figure import Figure
+    from PIL import Image
 
     from keras_medgen._marks import synthetic_mark
 
@@ -563,8 +565,10 @@ def draw(folder, data_set, found):
                 axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
                 axis.set(xticks=[], yticks=[])
         line[0].set_ylabel("\n".join(label(name)), rotation=0, ha="right", va="center", fontsize=9)
-    mark = {"pnginfo": synthetic_mark(True)}
-    figure.savefig(PICTURES / f"comparison_{data_set}.png", dpi=60, pil_kwargs=mark)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=60)
+    picture = Image.open(drawn).convert("RGB").quantize(256)  # a small file, of noise too
+    picture.save(PICTURES / f"comparison_{data_set}.png", pnginfo=synthetic_mark(True))
 
 
 def main():
