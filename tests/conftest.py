@@ -18,10 +18,6 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
-# Grappler would take a quarter of the time of hundreds of trainings of a few steps. The processes
-# that tests start have it: examples, servers, loaders of exports.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
 import keras  # noqa: E402
 
 TESTS, COLLECT_EVERY = itertools.count(1), 20

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,14 +14,7 @@ import pytest
 from keras_medgen import callbacks, precision
 from tests.cli.conftest import RUN_FILES, small
 
-# Without Grappler, as here: it rounds otherwise.
-PROGRAM = """
-import sys
-import tensorflow as tf
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-from keras_medgen.cli import main
-main(sys.argv[1:])
-"""
+PROGRAM = Path(sys.executable).with_name("keras-medgen")
 
 
 def assert_same(first, second):
@@ -198,7 +192,7 @@ class TestErrors:
 def killed(arguments, folder, epoch):
     """Runs the command, and kills it in the epoch after this one; whether in time."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+        [PROGRAM, *map(str, arguments)],
         cwd=folder,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
