@@ -7,11 +7,10 @@ trains it anew by the settings in saved_models/pneumonia_vae_28/run.json, into -
     python benchmarks/pretrained.py pneumonia_vae_28 --data pneumoniamnist --run runs/mine --publish
 
 puts a run of `keras-medgen train` (without --run the new training) in the place of the published
-model. saved_models/NAME then holds model.keras
-(without optimizers, its weights rounded to float16), run.json, samples.png, the evaluation report
-of that very model and its SavedModel; keras_medgen/models/pretrained.json its SHA-256 and
-saved_models/models.config its entry. The same seed gives the same model on the same machine, and
-one much like it on another.
+model. saved_models/NAME then holds model.keras (without optimizers, its weights rounded to
+float16), run.json, samples.png, the evaluation report of that very model and its SavedModel;
+keras_medgen/models/pretrained.json its SHA-256 and saved_models/models.config its entry. The same
+seed gives the same model on the same machine, and one much like it on another.
 """
 
 import argparse

@@ -85,7 +85,7 @@ for kind, minutes in MINUTES.items():
         model = kmg.models.VAEGAN(shape, 64, classes, **weights, seed=seed)
         model.compile(discriminator_rate=1.0)
     else:
-        unet = kmg.networks.unet(shape, 16, 1, num_classes=classes, seed=seed)  # half: faster
+        unet = kmg.networks.unet(shape, width=16, blocks=1, num_classes=classes, seed=seed)
         model = kmg.models.Diffusion(shape, classes, denoiser=unet, seed=seed)
         model.compile(learning_rate=1e-3, clip_norm=1.0)
     keras.utils.set_random_seed(seed)  # of the order of the images

@@ -18,6 +18,7 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
 import keras  # noqa: E402
 
 TESTS, COLLECT_EVERY = itertools.count(1), 20

@@ -117,7 +117,6 @@ class TestFit:
 
 
 class TestImagesAreChecked:
-    methods = pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
     spoilt = (
         (lambda x: x * 255, r"must lie in \[0, 1\]"),
         (lambda x: x - 0.5, r"must lie in \[0, 1\]"),
@@ -127,16 +126,22 @@ class TestImagesAreChecked:
         (lambda x: np.repeat(x, 3, axis=-1), r"\(batch, 16, 16, 1\)|image_shape.*3"),
     )
 
-    @methods
-    def test_a_dataset_out_of_range(self, case, images, method):
+    @pytest.mark.parametrize(
+        ("method", "jit_compile"),
+        [("fit", False), ("fit", True), ("evaluate", False), ("predict", False)],
+    )
+    def test_a_dataset_out_of_range(self, case, images, method, jit_compile):
         data = tf.data.Dataset.from_tensor_slices(images * 255).batch(8)
         with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
-            getattr(make(case), method)(data, verbose=0)
+            getattr(make(case, jit_compile=jit_compile), method)(data, verbose=0)
 
-    @methods
+    @pytest.mark.parametrize(
+        ("method", "jit_compile"),
+        [("fit", False), ("fit", True), ("evaluate", False), ("predict", False)],
+    )
     @pytest.mark.parametrize("as_dataset", [False, True])
-    def test_spoilt_images(self, images, method, as_dataset):
-        model = make(MODELS["VAE"])  # the checks are the base's affair
+    def test_spoilt_images(self, images, method, as_dataset, jit_compile):
+        model = make(MODELS["VAE"], jit_compile=jit_compile)  # the checks are the base's affair
         for spoil, message in self.spoilt:
             data = spoil(images)
             if as_dataset:
@@ -144,16 +149,6 @@ class TestImagesAreChecked:
             with pytest.raises(ValueError, match=message):
                 getattr(model, method)(data, verbose=0)
         getattr(model, method)(images, verbose=0)  # nothing of it is left behind
-
-    @pytest.mark.parametrize("as_dataset", [False, True])
-    def test_spoilt_images_where_xla_compiles(self, images, as_dataset):
-        model = make(MODELS["VAE"], jit_compile=True)
-        for spoil, message in self.spoilt[:3]:
-            data = spoil(images)
-            if as_dataset:
-                data = tf.data.Dataset.from_tensor_slices(data).batch(8)
-            with pytest.raises(ValueError, match=message):
-                model.fit(data, verbose=0)
 
     def test_a_dataset_of_unknown_shape(self, case, images):
         model = make(case)
