@@ -90,8 +90,12 @@ def main():
             free.put(mine)
 
     with concurrent.futures.ThreadPoolExecutor(arguments.together) as pool:
-        for said in pool.map(one, arguments.only):
-            print(said, flush=True)
+        said = []
+        for line in pool.map(one, arguments.only):
+            print(line, flush=True)
+            said.append(line)
+    if any("FAILED" in line for line in said):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

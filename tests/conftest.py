@@ -47,6 +47,7 @@ def pytest_collection_finish():
 def _clean_keras():
     yield
     keras.config.set_dtype_policy("float32")
+    tf.random.set_seed(None)  # as it is in a new process: data sets are shuffled by it, too
     # To collect garbage after each test would take a second of each: now and then is enough. What
     # survives is kept by caches, and is not looked through again: by the end that took 15 seconds.
     collect = next(TESTS) % COLLECT_EVERY == 0

@@ -90,7 +90,8 @@ def load(
         decoding: "exact", or "fast": JPEGs of twice the size or more are decoded at half scale
             (within one grey level in 256 on average).
         data_dir: where downloaded files are looked for and put; None for ~/.medmnist.
-        seed: of the splits, of the order of the training images, and of augmentation.
+        seed: of the splits, of the order of the training images, and of augmentation. The order
+            depends on TensorFlow's global seed too, where one is set.
 
     Returns:
         `ImageData`.
