@@ -457,6 +457,12 @@ def outcome(arguments, data_set, name):
     """The figures of a model, each stage in a process of its own unless it is done already."""
     folder = arguments.out / data_set / name
     folder.mkdir(parents=True, exist_ok=True)
+    before = read_json(folder / "training.json").get("minutes", arguments.minutes)
+    if before != arguments.minutes:
+        raise SystemExit(
+            f"{data_set}, {name}: trained for {before} minutes before. Give another folder as "
+            "--out, or the same --minutes."
+        )
     files = {"split": f"../{SPLIT}", "train": "training.json", "judge": "judged.json"}
     for stage, file in files.items():
         if (stage != "split" and stage not in arguments.stages) or (folder / file).exists():

@@ -1,9 +1,8 @@
 """Train a VAE, a GAN and a diffusion model on healthy brain slices, and look for lesions with them.
 
-By epoch: how far generated images are from held-out healthy slices, of class 0, and from the
-others. Then maps of what a model does not expect, beside the intensity and a blurred image alone.
-Data: a folder of Normal and Stroke, as the Brain Stroke CT Image Dataset has (no masks; terms at
-kaggle.com/datasets/afridirahman/brain-stroke-ct-image-dataset), or with masks: docs/data.md.
+By epoch: how far generated images are from held-out healthy slices, and from the others. Then maps
+of what a model does not expect. Data: folders Normal and Stroke (no masks, no patients, terms at
+kaggle.com/datasets/afridirahman/brain-stroke-ct-image-dataset), or better with both: docs/data.md.
 
     python examples/brain_stroke_anomaly.py --data data/brain_stroke --out runs/brain_stroke_anomaly
 """
@@ -26,13 +25,13 @@ COMPILED = {"VAE": {}, "GAN": {"r1": 1.0}, "diffusion": {"learning_rate": 1e-3, 
 DRAWS = {"num_draws": 2, "restoration": {"num_steps": 10, "spacing": "even", "verbose": 0}}
 SWEEP = {"timesteps": (300, 200, 100, 50, 25), **DRAWS}  # of a linear schedule
 DETECTION = {"VAE": {}, "GAN": {"steps": 100}, "diffusion": DRAWS}  # the default timestep, 100
-
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--data", help="what kmg.data.load takes; default data/brain_stroke")
 parser.add_argument("--out", type=Path, default=Path("runs/brain_stroke_anomaly"))
 parser.add_argument("--fast", action="store_true", help="a minute's run, on built-in images")
 parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--sign", default="absolute", help="brighter (lesions in FLAIR) or darker")
+parser.add_argument("--healthy", type=int, default=0, help="number of the healthy class")
+parser.add_argument("--sign", default="absolute", choices=("absolute", "brighter", "darker"))
 options = parser.parse_args()
 started, out, seed, fast = time.perf_counter(), options.out, options.seed, options.fast
 if fast:
@@ -41,6 +40,7 @@ if fast:
     SWEEP, DETECTION = {"timesteps": (300, 100), **DRAWS}, {"VAE": {}, "diffusion": DRAWS}
 source = options.data or ("retina_patches" if fast else "data/brain_stroke")
 data = kmg.data.load(source, SIZE, channels=1 if fast else None, seed=seed)
+print(f"classes from 0: {data.class_names}; healthy: {options.healthy}")
 train, val, test = (data.arrays(name, 96 if fast else None) for name in ("train", "val", "test"))
 for split in (train, val, test):
     split["images"] = split["images"][..., :1]  # one modality; of BraTS, FLAIR
@@ -49,16 +49,17 @@ for split in (train, val, test):
         disc = np.hypot(*np.indices((SIZE, SIZE)) - 0.4 * SIZE) < 0.2 * SIZE
         split["masks"] = chosen[:, None, None] * disc
         split["images"] = np.clip(split["images"] + 0.3 * split["masks"][..., None], 0, 1)
-    if "masks" in split:
-        split["labels"] = split["masks"].any(axis=(1, 2)).astype(int)
+    masks = split.get("masks", np.zeros(split["images"].shape[:3])).any(axis=(1, 2))
+    split["labels"] = 1 * (masks | (split.get("labels", options.healthy) != options.healthy))
 healthy = train["images"][train["labels"] == 0]
 healthy = np.concatenate([healthy, healthy[:, :, ::-1]])  # and mirror images
-shape, random, masked = healthy.shape[1:], np.random.default_rng(seed), "masks" in test
-
+shape, random = healthy.shape[1:], np.random.default_rng(seed)
 extractor, distance = kmg.metrics.RandomConvolutions(components=32), kmg.metrics.frechet_distance
 found = extractor.fit(healthy)(np.concatenate([val["images"], test["images"]])).values
 ill = np.concatenate([val["labels"], test["labels"]]) > 0
 number = int(min(100, (~ill).sum() // 2, ill.sum() // 2))  # of images on each side
+if number < 8:
+    parser.error("val and test must have 16 healthy slices, and 16 others, between them")
 halves = {
     name: random.permutation(found[rows])[: 2 * number].reshape(2, number, -1)
     for name, rows in {"healthy": ~ill, "with a lesion": ill}.items()
@@ -92,6 +93,7 @@ for axes, (name, model) in zip(figure.subplots(1, 3), models.items(), strict=Tru
             curve[done] = in_floors(samples[:number])
     report["distance_by_epoch"][name] = curve
     kmg.pictures.save_grid(out / f"samples_{name}.png", samples[:32], 8, synthetic=True)
+    model.save(out / f"{name}.keras")
     for group in halves:
         axes.plot(list(curve), [one[group] for one in curve.values()], ".-", label=group)
     axes.set(title=name, xlabel="epoch", ylabel="distance, in floors", yscale="log")
@@ -101,18 +103,16 @@ known = {"sign": options.sign, "channel": 0, "median": 3, "brain_mask": 0.02}
 sweep = kmg.anomaly.sweep_timesteps(  # to choose by it would be to choose on the test slices
     models["diffusion"], {"val": val, "test": test}, out=out / "sweep.png", **SWEEP, **known
 )
-fitting = [val["images"][val["labels"] == 0]]
-fitting += [val[key][val["labels"] > 0] for key in ("images", "masks") if masked]
 shown = np.flatnonzero(test["labels"])[(test["labels"] > 0).sum() * np.arange(1, 4) // 4]
-detectors, rows, names = {}, [], np.repeat([*DETECTION], len(shown))
+detectors, rows, fitting = {}, [], kmg.anomaly.validation_arguments(val)
 for name, more in DETECTION.items():
-    detectors[name] = kmg.anomaly.AnomalyDetector(models[name], **more, **known).fit(*fitting)
+    detectors[name] = kmg.anomaly.AnomalyDetector(models[name], **more, **known).fit(**fitting)
     found = detectors[name].detect(test["images"][shown])
-    truth = test["masks"][shown] if masked else np.full_like(found["maps"], np.nan)
+    truth = test["masks"][shown] if "masks" in test else np.full_like(found["maps"], np.nan)
     planes = [test["images"][shown, ..., 0], found["restored"][..., 0], found["maps"]]
     rows += zip(*planes, found["masks"].astype(float), truth, strict=True)
 table = kmg.anomaly.evaluate(detectors, test["images"], test["labels"], test.get("masks"))
-titles = ("input", "restored", "map", "predicted mask", "true mask")
+names, titles = np.repeat([*DETECTION], 3), ("input", "restored", "map", "mask", "true mask")
 kmg.pictures.save_panels(out / "maps.png", rows, names, titles, synthetic="partly")
 report |= {"sweep": sweep.as_dict(), "test": table.as_dict()}
 report["seconds"] = round(time.perf_counter() - started)

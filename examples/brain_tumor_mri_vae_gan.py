@@ -66,8 +66,8 @@ def main():
     quality = kmg.evaluation.reconstruction_quality  # PSNR, SSIM and MS-SSIM, means over images
     results = {"mean image": quality(images, 0 * images + train["images"].mean(axis=0))}
     of_class = [images if labels is None else images[labels == c] for c in range(len(names))]
+    of_class = [[*some, *COLUMNS * [0 * images[0]]] for some in of_class]  # or black
     rows = {"test images": [of_class[i % len(names)][i // len(names)] for i in range(COLUMNS)]}
-
     for form, (_, _, batch) in FORMS.items():
         print(f"{form}:", flush=True)
         model = build(form, data.image_shape, latents, num_classes=data.num_classes, seed=seed)
@@ -107,8 +107,8 @@ def main():
     kmg.pictures.save_panels(picture, [*rows.values()], [*rows], titles, synthetic="partly")
     if not fast:
         kmg.evaluation.write_comparison([out / form for form in FORMS], out / "comparison.html")
-    seconds = round(time.monotonic() - started, 1)
-    content = {"seed": seed, "seconds": seconds, "models": results, "data": data.provenance}
+    content = {"seed": seed, "seconds": round(time.monotonic() - started, 1), "models": results}
+    content |= {"data": data.provenance, "precision": keras.config.dtype_policy().name}
     content["settings"] = {"image_size": size, "latents": latents, "rate": RATE, "forms": FORMS}
     (out / "comparison.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
     for name, figures in results.items():

@@ -1,10 +1,9 @@
 """A vanilla VAE, an MS-SSIM VAE and a VAE-GAN side by side on chest radiographs.
 
 All train for the same time, conditioned on the 14 findings of ChestMNIST, of which an image may
-have several or none (data.task is "multi-label"); then come samples of early and late epochs,
-reconstructions of test images, and a report on what the samples are worth, with all reports on one
-page. The data, CC BY 4.0, are downloaded by their name (https://medmnist.com); for a smaller set
-of two classes give --data pneumoniamnist.
+have several or none; then come samples of early and late epochs, reconstructions of test images,
+and reports on the samples, all on one page. The data, CC BY 4.0, are downloaded by their name
+(https://medmnist.com); for a smaller set of two classes give --data pneumoniamnist.
 
     python examples/chestmnist.py --out runs/chestmnist
 """
@@ -22,11 +21,11 @@ import keras_medgen as kmg
 IMAGE_SIZE = 28  # pixels a side; ChestMNIST has 64, 128 and 224 too
 LATENTS, BATCH = 64, 32  # a small batch, for many steps in few minutes
 EPOCHS, MINUTES = 200, 5  # of each model: whichever ends first
+STEPS = 500  # of an epoch at most: one of ChestMNIST's 2,452 would last longer than that
 PRECISION = "auto"  # bfloat16 where this machine is faster in it, else "off"
 PRIOR = 10  # Gaussians that are fitted to the latents of each class or, of several labels, of all
 GRIDS = (1, 2, 5, 10, 20, 50, 100)  # epochs with a grid of samples; the last has one too
-COLUMNS = 8  # images in a row of the pictures
-GENERATED = 500  # images that a report measures
+COLUMNS, GENERATED = 8, 500  # images in a row of a picture, and images that a report measures
 PRINTED = (  # each figure before that of real images; all others are in the JSON
     *("psnr", "ssim", "fidelity/test/ratio", "fidelity/test/real_train_ratio", "diversity/recall"),
     *("diversity/recall_real", "utility/tstr_accuracy", "utility/trtr_accuracy"),
@@ -56,7 +55,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     fast, out, seed, started = arguments.fast, arguments.out, arguments.seed, time.monotonic()
-    size, latents, epochs, steps = (16, 8, 2, 4) if fast else (IMAGE_SIZE, LATENTS, EPOCHS, -1)
+    size, latents, epochs, steps = (16, 8, 2, 4) if fast else (IMAGE_SIZE, LATENTS, EPOCHS, STEPS)
     source = arguments.data or ("histology_patches" if fast else "chestmnist")
     keras.config.set_dtype_policy(kmg.precision.dtype_policy("off" if fast else PRECISION))
     data = kmg.data.load(source, size, BATCH, channels=1, deduplicate="drop", seed=seed)
@@ -83,7 +82,8 @@ def main():
             kmg.callbacks.TimeLimit(60 * MINUTES),
         ]
         folder, begun = out / name, time.monotonic()
-        history = model.fit(data.train.take(steps), epochs=epochs, callbacks=callbacks, verbose=2)
+        rounds = {"steps_per_epoch": min(steps, len(data.train)), "epochs": epochs}
+        history = model.fit(data.train.repeat(), **rounds, callbacks=callbacks, verbose=2)
         seconds, last = round(time.monotonic() - begun, 1), len(history.epoch)
         kmg.pictures.save_curves(folder / "loss.png", history.history)
         grid, made = model.generate(32, seed=seed), model.reconstruct(images, labels)
@@ -107,8 +107,8 @@ def main():
     kmg.pictures.save_panels(picture, [*rows.values()], [*rows], titles, synthetic="partly")
     if not fast:
         kmg.evaluation.write_comparison([out / name for name in models], out / "comparison.html")
-    seconds = round(time.monotonic() - started, 1)
-    content = {"seed": seed, "seconds": seconds, "models": results, "data": data.provenance}
+    content = {"seed": seed, "seconds": round(time.monotonic() - started, 1), "models": results}
+    content |= {"data": data.provenance, "precision": keras.config.dtype_policy().name}
     content["settings"] = {"image_size": size, "latents": latents, "batch": BATCH}
     (out / "comparison.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
     for name, figures in results.items():

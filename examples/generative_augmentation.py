@@ -2,7 +2,6 @@
 
 Trained as long: on real images alone, with classical augmentation, oversampling, latent SMOTE, or
 as many images of a conditional VAE-GAN or diffusion model as real ones, which even out the classes.
-
 Data: BreastMNIST (MedMNIST v2, https://medmnist.com, CC BY 4.0), downloaded by its name; for the
 segmenter images with masks, such as BraTS (x.nii.gz, x_seg.nii.gz): a mask is a generated channel.
 
@@ -20,9 +19,9 @@ import numpy as np
 import keras_medgen as kmg
 
 MINUTES = {"VAE-GAN": 6, "diffusion": 8}  # of training
+SIZE = {"classifier": None, "segmenter": 64}  # pixels a side; None leaves images as they are
 COPIES, CHANGES = 5, {"flip_horizontal": True, "rotation": 10, "translation": 0.05, "zoom": 0.1}
 SEEDS, STEPS = 5, {"classifier": 300, "segmenter": 200}  # of what is trained on the images
-
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--task", default="classifier", choices=STEPS)
 parser.add_argument("--data", help="what kmg.data.load takes; default breastmnist")
@@ -32,11 +31,10 @@ parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
 started, task, seed, fast = time.perf_counter(), options.task, options.seed, options.fast
 source = options.data or ("histology_patches" if fast else "breastmnist")
-size = 16 if fast else {"classifier": None, "segmenter": 64}[task]  # None: as they are
 if fast:
     MINUTES = {"VAE-GAN": 0.01} if task == "classifier" else {"diffusion": 0.01}
-    COPIES, SEEDS, STEPS = 1, 2, dict.fromkeys(STEPS, 10)
-data = kmg.data.load(source, size, channels=1 if fast else None, deduplicate="drop", seed=seed)
+    COPIES, SEEDS, STEPS, SIZE = 1, 2, dict.fromkeys(STEPS, 10), dict.fromkeys(STEPS, 16)
+data = kmg.data.load(source, SIZE[task], channels=int(fast) or None, deduplicate="drop", seed=seed)
 channels = data.image_shape[-1]
 
 
@@ -51,8 +49,8 @@ def loaded(split):
         parser.error("--data must have masks for a segmenter, one class an image for a classifier")
     if task == "classifier":
         return images, labels
-    masks = (masks != 0).astype(np.float32)
-    return np.concatenate([images, masks[..., None]], axis=-1), masks.any((1, 2)).astype(int)
+    masks = np.float32(masks != 0)[..., None]
+    return np.append(images, masks, -1), np.unique(masks.any((1, 2, 3)), return_inverse=True)[1]
 
 
 def learned(images, labels):
@@ -71,14 +69,16 @@ def figures(wanted, logits):
 
 
 (images, labels), val, test = (loaded(split) for split in ("train", "val", "test"))
-shape, counts, classes = images.shape[1:], np.bincount(labels), len(set(labels))
+shape, counts, classes = images.shape[1:], np.bincount(labels), max(labels) + 1
+if min(counts) == 0:
+    parser.error(f"every class needs images to train on. Received: of each {counts}")
 copies = {"images": np.tile(images, (COPIES, 1, 1, 1))}
 copies = kmg.data.augment(**CHANGES)(copies, np.arange(COPIES * len(images)))["images"]
 again = [np.resize(np.flatnonzero(labels == c), max(counts) - counts[c]) for c in range(classes)]
 added = {"real": (images[:0], labels[:0]), "classical": (copies, np.tile(labels, COPIES))}
 added["oversampled"] = images[np.concatenate(again)], labels[np.concatenate(again)]
 wanted = np.repeat(np.arange(classes), np.maximum(2 * len(images) // classes - counts, 0))
-keras.config.set_dtype_policy(kmg.precision.dtype_policy("off" if fast else "auto"))
+keras.config.set_dtype_policy(policy := kmg.precision.dtype_policy("off" if fast else "auto"))
 for kind, minutes in MINUTES.items():
     if kind == "VAE-GAN":
         weights = {"adversarial": "non_saturating", "gamma": 0.1, "kl_weight": 10.0}
@@ -115,6 +115,6 @@ for arm, more in added.items():
         rows[-1]["gain"] = kmg.evaluation.difference(tested["real"], tested[arm], name)
     print(", ".join(f"{key}: {value}" for key, value in rows[-1].items()), flush=True)
 report = {"task": task, "data": source, "seed": seed, "minutes": MINUTES, "steps": STEPS[task]}
-report |= {"rows": rows, "seconds": round(time.perf_counter() - started)}
+report |= {"precision": policy, "rows": rows, "seconds": round(time.perf_counter() - started)}
 (options.out / f"{task}.json").write_text(json.dumps(report, indent=1) + "\n")
 print(f"pictures and {task}.json are in {options.out}")

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
 
 import keras_medgen as kmg
 
@@ -64,7 +65,8 @@ def main():
     images = data.arrays("test", limit=64 if fast else None)["images"]
     quality = kmg.evaluation.reconstruction_quality  # PSNR, SSIM and MS-SSIM, means over images
     results = {"mean image": quality(images, 0 * images + train.mean(axis=0))}
-    rows = {"test images": images[:: max(1, len(images) // COLUMNS)][:COLUMNS]}
+    shown = np.linspace(0, len(images) - 1, COLUMNS).astype(int)
+    rows = {"test images": images[shown]}
     # Not conditioned on the pattern: a rare one has too few patches to be learnt by itself.
     models = build(data.image_shape, latents, None, seed)
 
@@ -103,8 +105,8 @@ def main():
     kmg.pictures.save_panels(picture, [*rows.values()], [*rows], titles, synthetic="partly")
     if not fast:
         kmg.evaluation.write_comparison([out / name for name in models], out / "comparison.html")
-    seconds = round(time.monotonic() - started, 1)
-    content = {"seed": seed, "seconds": seconds, "models": results, "data": data.provenance}
+    content = {"seed": seed, "seconds": round(time.monotonic() - started, 1), "models": results}
+    content |= {"data": data.provenance, "precision": keras.config.dtype_policy().name}
     content["settings"] = {"image_size": size, "latents": latents, "batch": BATCH}
     (out / "comparison.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
     for name, figures in results.items():

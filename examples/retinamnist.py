@@ -104,8 +104,8 @@ def main():
     kmg.pictures.save_panels(picture, [*rows.values()], [*rows], titles, synthetic="partly")
     if not fast:
         kmg.evaluation.write_comparison([out / name for name in models], out / "comparison.html")
-    seconds = round(time.monotonic() - started, 1)
-    content = {"seed": seed, "seconds": seconds, "models": results, "data": data.provenance}
+    content = {"seed": seed, "seconds": round(time.monotonic() - started, 1), "models": results}
+    content |= {"data": data.provenance, "precision": keras.config.dtype_policy().name}
     content["settings"] = {"image_size": size, "latents": latents, "batch": BATCH}
     (out / "comparison.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
     for name, figures in results.items():

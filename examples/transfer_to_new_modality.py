@@ -20,6 +20,7 @@ import tensorflow as tf
 
 import keras_medgen as kmg
 
+SIZE = 28  # pixels a side, of both modalities
 SOURCE_EPOCHS = 10
 TARGET_IMAGES = 300
 STEPS = (100, 300, 1000)  # at which the three are measured; the first divides the others
@@ -28,7 +29,6 @@ MATCHING_WEIGHT = 100.0  # nats for statistics that are one standard deviation o
 SEEDS = 3  # trainings of each way, on other images and with other noise
 SPLITS = 10  # random halves of the test images, whose distances are averaged
 WAYS = ("from nothing", "fine-tuned", "matched")
-
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--source", help="the modality that is known; default pneumoniamnist")
 parser.add_argument("--data", help="the new one; default breastmnist")
@@ -36,7 +36,7 @@ parser.add_argument("--out", type=Path, default=Path("runs/transfer_to_new_modal
 parser.add_argument("--fast", action="store_true", help="a few steps, on built-in images")
 parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
-full = (STEPS, SEEDS, SOURCE_EPOCHS, None, 28)
+full = (STEPS, SEEDS, SOURCE_EPOCHS, None, SIZE)
 steps, seeds, epochs, limit, size = ((2, 4), 1, 1, 128, 16) if options.fast else full
 source = options.source or ("retina_patches" if options.fast else "pneumoniamnist")
 target = options.data or ("histology_patches" if options.fast else "breastmnist")
@@ -44,7 +44,7 @@ target = options.data or ("histology_patches" if options.fast else "breastmnist"
 shared = {"image_size": size, "channels": 1, "deduplicate": "drop", "seed": options.seed}
 source_data, data = kmg.data.load(source, **shared), kmg.data.load(target, **shared)
 images, test = (data.arrays(split, limit)["images"] for split in ("train", "test"))
-half = len(test) // 2
+half, some = len(test) // 2, np.random.default_rng(options.seed).permutation(images)
 features = kmg.metrics.RandomConvolutions(min(32, half // 2)).fit(images)
 real = features(test).values
 halves = [np.random.default_rng(split).permutation(len(test)) for split in range(SPLITS)]
@@ -114,7 +114,7 @@ for number, rows in pictures.items():
     for way, runs in figures.items():
         print(number, way, "mean FD/floor", np.mean([run[number]["fd_over_floor"] for run in runs]))
 report = {"source": source, "data": target, "seed": options.seed, "ways": figures}
-report["real_training_images"] = float(distance(features(images[:half]).values) / floor)
+report["real_training_images"] = float(distance(features(some[:half]).values) / floor)
 report |= {"feature_space": features.label, "seconds": time.monotonic() - started}
 (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
 print(f"Pictures (test images, reconstructions, samples) and report.json: {options.out}")

@@ -33,7 +33,6 @@ IMAGE_SIZE = None  # pixels a side, where images differ in it; None leaves them 
 EPOCHS = 5  # of a trial
 FINAL_EPOCHS = 15  # of the best setting and of the default ones
 SPLITS = 5  # random halves of the real images, whose distances are averaged
-
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--data", help="what kmg.data.load takes; default pneumoniamnist")
 parser.add_argument("--out", type=Path, default=Path("runs/tune_hyperparameters"))
@@ -84,13 +83,14 @@ class Search(keras_tuner.BayesianOptimization):
 
 
 started = time.monotonic()
+kept = f"{data.provenance['sha256'][:8]}-{size}-{trials}x{epochs}-{options.seed}"
 tuner = Search(
     objective=keras_tuner.Objective("fd_over_floor", "min"),
     max_trials=trials,
     num_initial_points=RANDOM_TRIALS,
     seed=options.seed,
     directory=options.out,
-    project_name="search",  # where trials are kept: started again, the search goes on
+    project_name=f"search-{kept}",  # started again with the same settings and data, it goes on
 )
 tuner.search()
 found = [

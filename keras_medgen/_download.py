@@ -29,7 +29,7 @@ def keras_home() -> tuple[str, Path]:
 
 
 def find(name: str, folders: dict[str, Path], digest: str, algorithm: str) -> Path | None:
-    """Finds a published file in the first of the folders that has it.
+    """Finds a published file in the first of the folders that holds it.
 
     Args:
         name: of the file.
@@ -41,19 +41,24 @@ def find(name: str, folders: dict[str, Path], digest: str, algorithm: str) -> Pa
         Path of the file, or None.
 
     Raises:
-        ValueError: if a file of that name is another one; the message names it and both sums.
+        ValueError: if none does, but there are files of that name; the message names the first of
+            them, and both sums.
     """
+    others = {}
     for where, folder in folders.items():
         path = folder / name
         if not path.is_file():
             continue
         received = file_digest(path, algorithm)
-        if received != digest:
-            raise ValueError(
-                f"{name} in {where} is not the published file: expected the {NAMES[algorithm]} "
-                f"{digest}. Received: {received}. Move it away and it is downloaded anew."
-            )
-        return path
+        if received == digest:
+            return path
+        others[where] = received
+    if others:
+        where, received = next(iter(others.items()))
+        raise ValueError(
+            f"{name} in {where} is not the published file: expected the {NAMES[algorithm]} "
+            f"{digest}. Received: {received}. Move it away to have the published one downloaded."
+        )
     return None
 
 

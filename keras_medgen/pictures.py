@@ -17,7 +17,7 @@ def save_picture(path: str | Path, image: np.ndarray, synthetic: bool) -> None:
 
     Args:
         path: of the PNG.
-        image: (height, width, channels) in [0, 1]; of 2 or 4 channels the first is shown.
+        image: (height, width, channels) in [0, 1], or uint8; of 2 or 4 channels the first is shown.
         synthetic: whether it is generated, and the file is marked so.
     """
     with written_whole(path) as file:
@@ -31,7 +31,8 @@ def save_grid(
 
     Args:
         path: of the PNG.
-        images: (n, height, width, channels) in [0, 1]; of 2 or 4 channels the first is shown.
+        images: (n, height, width, channels) in [0, 1], or uint8; of 2 or 4 channels the first
+            is shown.
         columns: images in a row.
         synthetic: True where the images are generated, "partly" where some are, or are
             reconstructions: the file is marked so (see `synthetic_mark`).
@@ -51,16 +52,16 @@ def save_reconstructions(
 
     Args:
         path: of the PNG.
-        images: (n, height, width, channels) in [0, 1].
+        images: (n, height, width, channels) in [0, 1], or uint8.
         reconstructions: as `images`.
         columns: images in a row.
     """
-    rows = []
-    for start in range(0, len(images), columns):
+    above, below, rows = to_uint8(images), to_uint8(reconstructions), []
+    for start in range(0, len(above), columns):
         part = slice(start, start + columns)
-        missing = columns - len(images[part])
-        blank = np.ones((missing, *images.shape[1:]), images.dtype)
-        rows += [images[part], blank, reconstructions[part], blank]
+        missing = columns - len(above[part])
+        blank = np.full((missing, *above.shape[1:]), 255, np.uint8)
+        rows += [above[part], blank, below[part], blank]
     save_grid(path, np.concatenate(rows), columns, synthetic="partly")
 
 
@@ -154,8 +155,9 @@ def save_panels(
 
     Args:
         path: of the PNG.
-        rows: of planes (height, width): in [0, 1], but for maps, which are shown from 0 to the
-            largest value of their own; all of NaN for a blank.
+        rows: of planes (height, width) or (height, width, channels), of 2 or 4 channels the
+            first: in [0, 1], but for maps, which are shown from 0 to the largest value of their
+            own; all of NaN for a blank. As many in a row as there are titles.
         names: of the rows.
         titles: of the columns.
         synthetic: see `save_grid`.
@@ -168,7 +170,7 @@ def save_panels(
         for axes, plane, title in zip(axes_of_row, planes, titles, strict=True):
             is_map = title == "map"
             axes.imshow(
-                plane,
+                plane[..., 0] if plane.ndim == 3 and plane.shape[-1] != 3 else plane,
                 cmap="inferno" if is_map else "gray",
                 vmin=0,
                 vmax=max(plane.max(), 1e-12) if is_map else 1,
@@ -206,7 +208,19 @@ def grid(pixels: np.ndarray, columns: int, border: bool = True) -> np.ndarray:
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Images in [0, 1] as 8 bits."""
+    """Images in [0, 1] as 8 bits; such of 8 bits stay as they are.
+
+    Raises:
+        ValueError: for other numbers up to 255, which would all be white.
+    """
+    images = np.asarray(images)
+    if images.dtype == np.uint8:
+        return images
+    if np.max(images, initial=0) > 2:
+        raise ValueError(
+            "images must be uint8, or in [0, 1]. "
+            f"Received: {images.dtype} up to {np.max(images):.4g}."
+        )
     return (np.clip(images, 0, 1) * 255).round().astype(np.uint8)
 
 

@@ -40,6 +40,30 @@ def images(rng):
     return rng.random((5, 8, 8, 1), np.float32)
 
 
+def test_images_of_8_bits_look_as_in_floats(images, tmp_path):
+    pixels = (images * 255).round().astype(np.uint8)
+    pictures.save_reconstructions(tmp_path / "floats.png", pixels / np.float32(255), images, 4)
+    pictures.save_reconstructions(tmp_path / "both.png", pixels, images, 4)
+    assert (tmp_path / "both.png").read_bytes() == (tmp_path / "floats.png").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_other_numbers_up_to_255_are_refused(images, tmp_path, dtype):
+    with pytest.raises(ValueError, match=rf"uint8, or in \[0, 1\]. Received: {dtype} up to 25"):
+        pictures.save_grid(tmp_path / "grid.png", (images * 255).astype(dtype), 4)
+    assert not (tmp_path / "grid.png").exists()
+
+
+def test_panels_show_one_channel_or_three(rng, tmp_path):
+    plane = rng.random((8, 8))
+    for channels in (1, 2, 4):
+        image = np.repeat(plane[..., None], channels, axis=-1)
+        for name, shown in (("planes", plane), (channels, image)):
+            pictures.save_panels(tmp_path / f"{name}.png", [[shown]], ["a"], ["input"])
+        found = [(tmp_path / f"{name}.png").read_bytes() for name in ("planes", channels)]
+        assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("synthetic", "value", "source"),
     [

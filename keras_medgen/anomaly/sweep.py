@@ -77,7 +77,12 @@ def validation_arguments(split: dict[str, np.ndarray]) -> dict[str, np.ndarray |
     """The arguments of `AnomalyDetector.fit` in a split's arrays.
 
     Args:
-        split: dict of `images` and where they exist `labels` and `masks`, 0 for healthy.
+        split: dict of `images` (n, height, width, channels) and where they exist `labels` (n,) or
+            (n, classes) and `masks` (n, height, width), 0 for healthy.
+
+    Returns:
+        A dict of `healthy`, the images without a label or a mask, and of `images` and `masks`,
+        those with a mask, or None where there are none.
     """
     images, masks = split["images"], split.get("masks")
     lesions = np.zeros(len(images), bool)

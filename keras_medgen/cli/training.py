@@ -19,6 +19,7 @@ from keras_medgen.cli import options, runs
 from keras_medgen.cli.building import compiled_model
 from keras_medgen.cli.export import told_of
 from keras_medgen.cli.settings import Settings
+from keras_medgen.data.image_data import spread
 from keras_medgen.data.readers.patches import PICTURES
 from keras_medgen.data.readers.registry import MEDMNIST
 from keras_medgen.data.records import is_prepared
@@ -210,10 +211,7 @@ def _fit(model, images, settings, run, checkpoint, done) -> dict[str, list[float
 
 
 def _gauge(images, seed) -> callbacks.CollapseGauge:
-    # From all of the validation images: the first of a folder are all of one class.
-    real = images.arrays("val")["images"]
-    places = np.linspace(0, len(real) - 1, min(GAUGED, len(real))).astype(int)
-    return callbacks.CollapseGauge(real[places], seed=seed)
+    return callbacks.CollapseGauge(images.arrays("val", limit=GAUGED)["images"], seed=seed)
 
 
 def _kl_schedule(settings) -> list[keras.callbacks.Callback]:
@@ -233,8 +231,8 @@ def _measure(model, images, seed, run) -> None:
         measured |= _measure_reconstructions(model, images, run)
     elif hasattr(model, "reconstruct"):
         test = images.arrays("test")
-        originals, labels = _spread(test["images"]), test.get("labels")
-        labels = None if model.num_classes is None else _spread(labels)
+        originals, labels = spread(test["images"], RECONSTRUCTIONS), test.get("labels")
+        labels = None if model.num_classes is None else spread(labels, RECONSTRUCTIONS)
         reconstructions = model.reconstruct(originals, labels=labels, seed=seed)
         save_reconstructions(run.path / runs.RECONSTRUCTIONS, originals, reconstructions)
     run.write_json(runs.METRICS, {f"test_{name}": value for name, value in measured.items()})
@@ -249,17 +247,11 @@ def _measure_reconstructions(model, images, run) -> dict:
     if len(originals) > 1:
         statistics = latents.statistics(model, originals, given)
         measured |= {k: statistics[k] for k in ("active_units", "kl_per_dimension")}
-    shown = _spread(originals), _spread(reconstructions)
+    shown = spread(originals, RECONSTRUCTIONS), spread(reconstructions, RECONSTRUCTIONS)
     save_reconstructions(run.path / runs.RECONSTRUCTIONS, *shown)
     if min(len(originals), model.latent_dim) > 1:
         latents.save_map(run.path / runs.LATENTS, model, originals, labels, images.class_names)
     return measured
-
-
-def _spread(rows: np.ndarray) -> np.ndarray:
-    """The rows to show, from all over: the first of a folder are all of one class."""
-    places = np.linspace(0, len(rows) - 1, min(RECONSTRUCTIONS, len(rows))).astype(int)
-    return rows[places]
 
 
 def _export(model, run, images) -> float:

@@ -75,7 +75,7 @@ class LoadReport:
 
 
 class ImageData:
-    """Images in three splits that share none.
+    """Images in three splits.
 
     Attributes:
         train: shuffled anew for each epoch, a `tf.data.Dataset` of dicts: `images` float32
@@ -144,11 +144,12 @@ class ImageData:
     def arrays(
         self, split: str, limit: int | None = None, volumes: bool = False
     ) -> dict[str, np.ndarray]:
-        """The first `limit` examples of a split (all of them by default) as arrays.
+        """The examples of a split as arrays.
 
         Args:
             split: "train", "val" or "test".
-            limit: the most examples to return.
+            limit: the most examples to return, from all over the split: those of a folder stand
+                in the order of their classes. Default: all.
             volumes: put the slices of each volume together again: `limit` volumes,
                 `images` (n, slices, height, width, channels).
 
@@ -167,7 +168,7 @@ class ImageData:
         rows = self._rows[split]
         if volumes:
             rows = self._by_volume(rows)
-        rows = rows[:limit]
+        rows = spread(rows, limit)
         arrays = self.examples(rows.ravel())
         if not volumes:
             return arrays
@@ -233,6 +234,12 @@ class ImageData:
             f"ImageData({self.provenance['source']}: {counts}; image_shape={self.image_shape}, "
             f"task={self.task!r}, num_classes={self.num_classes})"
         )
+
+
+def spread(rows: np.ndarray, limit: int | None) -> np.ndarray:
+    """At most `limit` rows of an array, from all over it, in their order."""
+    count = len(rows) if limit is None else min(limit, len(rows))
+    return rows[np.arange(count) * len(rows) // max(count, 1)]
 
 
 def oversampled(rows: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:

@@ -46,12 +46,13 @@ def load(
     data_dir: str | Path | None = None,
     seed: int = 0,
 ) -> ImageData:
-    """Loads medical images as three splits that share no patient and no picture.
+    """Loads medical images as three splits, and says what these share if the source cut them.
 
     Every file is read once at the start: what cannot be used is listed in `data.report` with the
     reason, copies and near copies are found, and one line on stderr says so. A split that the
     source lacks is cut by patient where patients are known, else class by class, and copies of
-    one picture stay on one side.
+    one picture stay on one side. Of splits that the source brings along, patients and pictures
+    that stand in two are reported; `deduplicate="drop"` takes such pictures out.
 
     Args:
         source: one of

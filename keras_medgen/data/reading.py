@@ -67,6 +67,9 @@ def read_pixels(found: Found, settings: Settings) -> tuple[Store, list[bytes | N
             f"no pixel is brighter than {reading.brightest:.2f} of its range: "
             "a window (centre, width) may be needed"
         )
+    unmasked = sum(examples[row].read_mask is None for row in reading.rows)
+    if stream.masked and unmasked:
+        found.notes.append(f"{unmasked} images have no mask: theirs is taken to be empty")
     found.provenance["sha256"] = hashlib.sha256(b"".join(reading.digests)).hexdigest()
     found.preprocessing += _said(examples, stream, settings)
     return reading.store, reading.digests, reading.thumbnails

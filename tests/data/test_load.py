@@ -214,7 +214,11 @@ class TestCache:
         for ours, theirs in zip(data.train, expected.train, strict=True):
             np.testing.assert_array_equal(ours["images"], theirs["images"])
             np.testing.assert_array_equal(ours["labels"], theirs["labels"])
+        few = data.arrays("train", limit=2)["images"]  # from all over, for classes stand in order
+        whole = expected.arrays("train")["images"]
+        np.testing.assert_array_equal(few, whole[[0, len(whole) // 2]])
         assert len(data.arrays("train", limit=0)["images"]) == 0
+        assert len(data.arrays("train", limit=1000)["images"]) == len(whole)
 
     def test_auto_takes_the_first_with_room(self, monkeypatch):
         monkeypatch.setattr(reading, "_free_memory", lambda: 1000)

@@ -19,6 +19,7 @@ def check_comparison(out, models, side):
     assert content["seed"] == 0
     assert content["seconds"] > 0
     assert content["settings"]["image_size"] == side
+    assert content["precision"] == "float32"
     assert content["data"]["licence"]
     assert list(content["models"]) == ["mean image", *models]
     for figures in content["models"].values():

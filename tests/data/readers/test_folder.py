@@ -200,6 +200,7 @@ class TestMasks:
         Image.fromarray(masks[2] * 255).save(folder / "benign" / "(1)_mask_1.png")
         data = kmg.data.load(folder)
         assert data.report.used == 24
+        assert "8 images have no mask: theirs is taken to be empty" in data.report.notes
         batch = next(iter(data.val))
         assert batch["masks"].dtype == np.int32
         assert batch["masks"].shape == (len(batch["images"]), 16, 16)
@@ -226,6 +227,7 @@ class TestMasks:
         arrays = data.arrays("train")
         assert data.task == "none"
         assert data.report.used == 12
+        assert data.report.notes == []
         np.testing.assert_array_equal(arrays["masks"], arrays["images"][..., 0] * 255 > 99.5)
 
     @pytest.mark.parametrize("place", ["{kind}/{split}", "{split}/{kind}", "set/{kind}/{split}"])
