@@ -10,7 +10,8 @@ from keras_medgen.cli import options, runs
 from keras_medgen.cli.settings import Settings
 
 STEPS_PER_EXECUTION = 8  # between two returns to Python: a tenth faster on small images
-STAGED = ("convolutional", "dcgan")  # networks that have a width, and spectral normalisation
+STAGED = ("convolutional", "dcgan")  # networks that can have spectral normalisation
+WITH_WIDTH = (*STAGED, "larsen")
 EXPONENTIAL_FALL = 0.01  # of the learning rate, over the training
 
 
@@ -164,9 +165,9 @@ def _width(settings):
     """The argument `width` of networks, where it is given."""
     if settings.width is None:
         return {}
-    if settings.network not in STAGED:
+    if settings.network not in WITH_WIDTH:
         raise ValueError(
-            "--width needs --network convolutional or dcgan. "
+            f"--width needs --network {', '.join(WITH_WIDTH[:-1])} or {WITH_WIDTH[-1]}. "
             f"Received: --network {settings.network}."
         )
     if settings.network == "convolutional" and settings.width % 8:

@@ -66,8 +66,8 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="convolutional, dcgan, diffusion: channels of the finest stage; less is faster. "
-            "Default: 32, and 64 for dcgan.",
+            help="convolutional, dcgan, larsen, diffusion: channels of the finest stage; less is "
+            "faster. Default: 32, and 64 for dcgan and larsen.",
         ),
     ] = None,
     conditional: Annotated[

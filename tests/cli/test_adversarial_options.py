@@ -98,7 +98,10 @@ def test_every_option_reaches_the_model(call, rng, write_npz):
         ),
         (("--model", "gan", "--discriminator-augmentation", "blur"), "augmentation must be"),
         (("--model", "vae", "--discriminator-rate", 2), "--discriminator-rate is for vaegan, gan"),
-        (("--network", "dense", "--width", 8), "--width needs --network convolutional or dcgan"),
+        (
+            ("--network", "dense", "--width", 8),
+            "--width needs --network convolutional, dcgan or larsen",
+        ),
         (
             ("--network", "convolutional", "--width", 9),
             "--width must be divisible by 8",

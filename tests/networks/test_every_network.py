@@ -21,9 +21,9 @@ NETWORKS = {
     "dense_decoder": {"hidden_units": 16},
     "dense_generator": {"hidden_units": 16},
     "dense_discriminator": {"hidden_units": 16},
-    "larsen_encoder": {},
-    "larsen_decoder": {},
-    "larsen_discriminator": {},
+    "larsen_encoder": {"width": 8},
+    "larsen_decoder": {"width": 8},
+    "larsen_discriminator": {"width": 8},
     "spatial_encoder": {"latent_grid": (8, 8, 1), "width": 8},
     "spatial_decoder": {"latent_grid": (8, 8, 1), "width": 8},
 }

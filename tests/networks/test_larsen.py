@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -33,6 +35,23 @@ def test_parameters_of_the_brain_tumour_report(classes):
     decoder += 5 * 5 * 32 * 1 + 1
     assert larsen_encoder((64, 64, 1), num_classes=classes).count_params() == encoder
     assert larsen_decoder((64, 64, 1), num_classes=classes).count_params() == decoder
+
+
+def test_a_quarter_of_the_width_has_a_sixteenth_of_the_kernels_between_layers():
+    def between(build, width):
+        kernels = [w.shape for w in build((64, 64, 1), 3, width=width).weights if len(w.shape) == 4]
+        return sorted(math.prod(shape) for shape in kernels if 1 not in shape[2:])
+
+    for build in (larsen_encoder, larsen_decoder):
+        whole, small = between(build, 64), between(build, 16)
+        assert whole == [16 * size for size in small]
+        assert len(whole) >= 2
+
+
+@pytest.mark.parametrize("width", [0, 7])
+def test_other_widths_are_refused(width):
+    with pytest.raises(ValueError, match="width must be an even number"):
+        larsen_encoder((8, 8, 1), 3, width=width)
 
 
 def test_images_can_have_another_range(rng):
