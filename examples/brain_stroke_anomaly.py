@@ -20,7 +20,7 @@ import keras_medgen as kmg
 
 SIZE, PARTS = 64, 10  # of images; of a training: the distance is taken after each, and epoch 1
 EPOCHS = {"VAE": 60, "GAN": 80, "diffusion": 90}
-MINUTES = {"VAE": 3, "GAN": 8, "diffusion": 13}  # after which no part begins
+MINUTES = {"VAE": 3, "GAN": 6, "diffusion": 10}  # after which no part begins
 COMPILED = {"VAE": {}, "GAN": {"r1": 1.0}, "diffusion": {"learning_rate": 1e-3, "clip_norm": 1.0}}
 DRAWS = {"num_draws": 2, "restoration": {"num_steps": 10, "spacing": "even", "verbose": 0}}
 SWEEP = {"timesteps": (300, 200, 100, 50, 25), **DRAWS}  # of a linear schedule
