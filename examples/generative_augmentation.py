@@ -69,7 +69,7 @@ def figures(wanted, logits):
 
 
 (images, labels), val, test = (loaded(split) for split in ("train", "val", "test"))
-shape, counts, classes = images.shape[1:], np.bincount(labels), max(labels) + 1
+shape, counts, classes = images.shape[1:], np.bincount(labels), len(set(labels))
 if min(counts) == 0:
     parser.error(f"every class needs images to train on. Received: of each {counts}")
 copies = {"images": np.tile(images, (COPIES, 1, 1, 1))}
