@@ -21,7 +21,7 @@ def ranking(targets: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         return {"auroc": np.nan, "ap": np.nan}
     return {
         "auroc": float(roc_auc_score(targets, scores)),
-        "ap": float(average_precision_score(targets, scores)),
+        "ap": min(1.0, float(average_precision_score(targets, scores))),  # it can round to more
     }
 
 
