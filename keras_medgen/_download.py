@@ -44,7 +44,7 @@ def find(name: str, folders: dict[str, Path], digest: str, algorithm: str) -> Pa
         ValueError: if none does, but there are files of that name; the message names the first of
             them, and both sums.
     """
-    others = {}
+    other = None
     for where, folder in folders.items():
         path = folder / name
         if not path.is_file():
@@ -52,12 +52,12 @@ def find(name: str, folders: dict[str, Path], digest: str, algorithm: str) -> Pa
         received = file_digest(path, algorithm)
         if received == digest:
             return path
-        others[where] = received
-    if others:
-        where, received = next(iter(others.items()))
+        other = other or (where, received)
+    if other is not None:
+        where, received = other
         raise ValueError(
             f"{name} in {where} is not the published file: expected the {NAMES[algorithm]} "
-            f"{digest}. Received: {received}. Move it away to have the published one downloaded."
+            f"{digest}. Received: {received}. Move it away, and it is looked for again."
         )
     return None
 
