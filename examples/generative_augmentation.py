@@ -1,7 +1,7 @@
 """Does a classifier, or a segmenter, get better with synthetic images?
 
 Trained as long: on real images alone, with classical augmentation, oversampling, latent SMOTE, or
-as many images of a conditional VAE-GAN or diffusion model as real ones, which even out the classes.
+images of a conditional VAE-GAN or diffusion model, which even out the classes of twice as many.
 Data: BreastMNIST (MedMNIST v2, https://medmnist.com, CC BY 4.0), downloaded by its name; for the
 segmenter images with masks, such as BraTS (x.nii.gz, x_seg.nii.gz): a mask is a generated channel.
 
@@ -30,7 +30,7 @@ parser.add_argument("--fast", action="store_true", help="a minute's run, on buil
 parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
 started, task, seed, fast = time.perf_counter(), options.task, options.seed, options.fast
-source = options.data or ("histology_patches" if fast else "breastmnist")
+out, source = options.out, options.data or ("histology_patches" if fast else "breastmnist")
 if fast:
     MINUTES = {"VAE-GAN": 0.01} if task == "classifier" else {"diffusion": 0.01}
     COPIES, SEEDS, STEPS, SIZE = 1, 2, dict.fromkeys(STEPS, 10), dict.fromkeys(STEPS, 16)
@@ -47,10 +47,13 @@ def loaded(split):
         labels = (masks.mean(axis=(1, 2)) > 0.25).astype(int)
     elif masks is None if task == "segmenter" else data.task not in ("multi-class", "ordinal"):
         parser.error("--data must have masks for a segmenter, one class an image for a classifier")
-    if task == "classifier":
-        return images, labels
-    masks = np.float32(masks != 0)[..., None]
-    return np.append(images, masks, -1), np.unique(masks.any((1, 2, 3)), return_inverse=True)[1]
+    if task == "segmenter":
+        masks = np.float32(masks != 0)[..., None]
+        images, labels = np.append(images, masks, -1), masks.any((1, 2, 3)).astype(int)
+    needed = {1} if task == "segmenter" else {0, 1, *range(data.num_classes or 0)}
+    if missing := needed - set(labels):
+        parser.error(f"{split} has no image of class {min(missing)} (of masks: 1, with a lesion)")
+    return images, np.unique(labels, return_inverse=True)[1]
 
 
 def learned(images, labels):
@@ -59,21 +62,18 @@ def learned(images, labels):
 
 
 def figures(wanted, logits):
-    """The area under the ROC curve, or mean Dice over lesions, and what each image adds to it."""
+    """The area under the ROC curve, or Dice of all pixels, and what each image adds to it."""
     if task == "classifier":
         probabilities = keras.ops.softmax(logits).numpy()
         return kmg.evaluation.classification_figures(wanted, probabilities, "multi-class")
-    wanted, found = (x[wanted.any((1, 2))] > 0 for x in (wanted, logits))
-    dice = 2 * (found & wanted).sum((1, 2)) / (found.sum((1, 2)) + wanted.sum((1, 2)))
-    return {"dice": dice.mean(), "influence": {"dice": dice - dice.mean()}}
+    return kmg.evaluation.segmentation_figures(wanted, logits > 0)
 
 
 (images, labels), val, test = (loaded(split) for split in ("train", "val", "test"))
-shape, counts, classes = images.shape[1:], np.bincount(labels), len(set(labels))
-if min(counts) == 0:
-    parser.error(f"every class needs images to train on. Received: of each {counts}")
+shape, counts, classes, steps = images.shape[1:], np.bincount(labels), len(set(labels)), STEPS[task]
 copies = {"images": np.tile(images, (COPIES, 1, 1, 1))}
-copies = kmg.data.augment(**CHANGES)(copies, np.arange(COPIES * len(images)))["images"]
+seeds = np.random.default_rng(seed).integers(2**62, size=COPIES * len(images))
+copies = kmg.data.augment(**CHANGES, fill="reflect")(copies, seeds)["images"]
 again = [np.resize(np.flatnonzero(labels == c), max(counts) - counts[c]) for c in range(classes)]
 added = {"real": (images[:0], labels[:0]), "classical": (copies, np.tile(labels, COPIES))}
 added["oversampled"] = images[np.concatenate(again)], labels[np.concatenate(again)]
@@ -97,24 +97,24 @@ for kind, minutes in MINUTES.items():
     added[kind] = model.generate(len(wanted), labels=wanted, seed=seed), wanted
     some = model.generate(8 * classes, labels=np.repeat(np.arange(classes), 8), seed=seed + 1)
     planes = [some[..., :1]] if task == "classifier" else [some[..., :1], some[..., channels:]]
-    picture = np.concatenate(planes, axis=2)  # a row for each class
-    kmg.pictures.save_grid(options.out / f"{task}_{kind}.png", picture, 8, synthetic=True)
-name, training = "dice", kmg.evaluation.segmenter_training((*shape[:2], channels), STEPS[task])
+    kmg.pictures.save_grid(out / f"{task}_{kind}.png", np.concatenate(planes, 2), 8, synthetic=True)
+names = {"classifier": ("auc", "accuracy"), "segmenter": ("dice", "image_dice")}[task]
+training = kmg.evaluation.segmenter_training((*shape[:2], channels), steps)
 if task == "classifier":
-    training = kmg.evaluation.classifier_training(shape, classes, "multi-class", STEPS[task])
-    name = "auc"
+    training = kmg.evaluation.classifier_training(shape, classes, "multi-class", steps)
 rows, tested, (seen, wanted) = [], {arm: [] for arm in added}, learned(*test)
 for arm, more in added.items():
     known = learned(*(np.concatenate(both) for both in zip((images, labels), more, strict=True)))
-    for number in range(SEEDS):
+    for number in range(SEEDS * seed, SEEDS * (seed + 1)):
         training.fit(*known, *learned(*val), seed=number)  # val is real, and chooses the checkpoint
         tested[arm].append(figures(wanted, training.network.predict(seen, verbose=0)))
-    values = [float(one[name]) for one in tested[arm]]
-    rows.append({"arm": arm, "images": len(known[0]), name: float(np.mean(values)), "runs": values})
+    runs = {name: [float(one[name]) for one in tested[arm]] for name in names}
+    rows.append({"arm": arm, "images": len(known[0]), "runs": runs})
+    rows[-1] |= {name: float(np.mean(values)) for name, values in runs.items()}
     if arm != "real":  # what it adds, and its 95% interval: too narrow where patients have many
-        rows[-1]["gain"] = kmg.evaluation.difference(tested["real"], tested[arm], name)
+        rows[-1]["gain"] = kmg.evaluation.difference(tested["real"], tested[arm], names[0])
     print(", ".join(f"{key}: {value}" for key, value in rows[-1].items()), flush=True)
-report = {"task": task, "data": source, "seed": seed, "minutes": MINUTES, "steps": STEPS[task]}
-report |= {"precision": policy, "rows": rows, "seconds": round(time.perf_counter() - started)}
-(options.out / f"{task}.json").write_text(json.dumps(report, indent=1) + "\n")
-print(f"pictures and {task}.json are in {options.out}")
+report = {"seed": seed, "precision": policy, "minutes": MINUTES, "steps": steps, "changes": CHANGES}
+report |= {"data": data.provenance, "rows": rows, "seconds": round(time.perf_counter() - started)}
+(out / f"{task}.json").write_text(json.dumps(report, indent=1) + "\n")
+print(f"pictures and {task}.json are in {out}")

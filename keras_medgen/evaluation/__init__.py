@@ -6,6 +6,7 @@ from keras_medgen.evaluation.evaluate import evaluate
 from keras_medgen.evaluation.reader_study import score_study, write_study
 from keras_medgen.evaluation.reconstruction import reconstruction_quality
 from keras_medgen.evaluation.report import Picture, Report, Section, Table
+from keras_medgen.evaluation.segmentation import segmentation_figures
 from keras_medgen.evaluation.segmenter import segmenter_training
 from keras_medgen.metrics.small_classifier import classifier_training
 
@@ -20,6 +21,7 @@ __all__ = [
     "evaluate",
     "reconstruction_quality",
     "score_study",
+    "segmentation_figures",
     "segmenter_training",
     "write_comparison",
     "write_study",

@@ -69,9 +69,9 @@ def difference(first: list[dict], second: list[dict], name: str) -> tuple[float,
     """How much one figure differs between two ways of training, tested on the same images.
 
     Args:
-        first: `classification_figures` of each seed.
+        first: `classification_figures` or `segmentation_figures` of each seed.
         second: likewise.
-        name: "accuracy" or "auc".
+        name: a figure that has an influence: "accuracy", "auc" or "dice".
 
     Returns:
         The mean of the second less that of the first, and the ends of its 95% interval: what other

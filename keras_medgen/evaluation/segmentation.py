@@ -92,7 +92,7 @@ def segmentation_utility(
     real, new = len(train["images"]), len(synthetic["images"])
 
     def tested():
-        return _dice(outputs_of(training.network, test["images"]) > 0, test_masks > 0)
+        return segmentation_figures(test_masks, outputs_of(training.network, test["images"]) > 0)
 
     for number, seed in enumerate(seeds, 1):
         which = f"training {number} of {len(seeds)}"
@@ -149,13 +149,34 @@ def _lesions(part):
     return (masks != 0).astype(np.float32)
 
 
-def _dice(found, masks):
-    """Dice over all pixels, and the mean of each image that shows a lesion."""
+def segmentation_figures(masks: np.ndarray, found: np.ndarray) -> dict:
+    """How well found masks agree with the true ones.
+
+    Args:
+        masks: (n, height, width); what is not 0 is a lesion. One of them shows some at least.
+        found: likewise.
+
+    Returns:
+        A dict of `dice`, Dice's coefficient over all pixels of all images together, which false
+        alarms lower; `image_dice`, its mean over the images that show a lesion, where those on
+        other images do not count; and `influence`, a dict of `dice`, (n,), for `difference`.
+
+    Raises:
+        ValueError: if the shapes differ, or no mask shows a lesion.
+    """
+    masks, found = np.asarray(masks) != 0, np.asarray(found) != 0
+    if masks.shape != found.shape or masks.ndim != 3 or not masks.any():
+        raise ValueError(
+            "masks and found must be of one shape (n, height, width), some pixel of masks not 0. "
+            f"Received: shapes {masks.shape} and {found.shape}, {masks.sum()} pixels not 0."
+        )
     overlap = 2 * (found & masks).sum(axis=(1, 2))
     size, lesion = found.sum(axis=(1, 2)) + masks.sum(axis=(1, 2)), masks.any(axis=(1, 2))
+    dice = overlap.sum() / size.sum()
     return {
-        "dice": overlap.sum() / size.sum(),
-        "image_dice": np.mean(overlap[lesion] / size[lesion]),
+        "dice": float(dice),
+        "image_dice": float(np.mean(overlap[lesion] / size[lesion])),
+        "influence": {"dice": (overlap - dice * size) / size.mean()},
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from keras_medgen.evaluation import segmentation
-from keras_medgen.evaluation.segmentation import segmentation_utility
+from keras_medgen.evaluation.segmentation import segmentation_figures, segmentation_utility
 from keras_medgen.evaluation.segmenter import lesion_loss, segmenter
 from keras_medgen.metrics.repeated_training import RepeatedTraining
 from tests.anomaly.conftest import with_lesions
@@ -67,11 +67,36 @@ def test_masks_that_the_segmenter_finds(rng, splits, trainings):
 def test_dice_over_all_pixels_and_of_each_image(rng):
     found, masks = rng.random((2, 12, 9, 9)) < 0.2
     masks[::3] = False
-    values = segmentation._dice(found, masks)
+    values = segmentation_figures(masks, found)
     assert values["dice"] == pytest.approx(f1_score(masks.ravel(), found.ravel()))
     lesions = [i for i in range(12) if i % 3]
     expected = [f1_score(masks[i].ravel(), found[i].ravel()) for i in lesions]
     assert values["image_dice"] == pytest.approx(np.mean(expected))
+    # A false alarm on an image without a lesion lowers the first alone.
+    found[0] = True
+    alarmed = segmentation_figures(masks, found)
+    assert alarmed["dice"] < values["dice"]
+    assert alarmed["image_dice"] == values["image_dice"]
+
+
+def test_influence_of_an_image_is_what_leaving_it_out_shows(rng):
+    masks = rng.random((400, 9, 9)) < rng.uniform(0, 0.4, (400, 1, 1))
+    found = np.where(rng.random(masks.shape) < 0.8, masks, ~masks)
+    whole = segmentation_figures(masks, found)
+    assert np.mean(whole["influence"]["dice"]) == pytest.approx(0, abs=1e-12)
+    for left in (0, 7, 31):
+        rest = np.arange(400) != left
+        without = segmentation_figures(masks[rest], found[rest])["dice"]
+        influence = 399 * (whole["dice"] - without)
+        assert whole["influence"]["dice"][left] == pytest.approx(influence, rel=0.02)
+
+
+@pytest.mark.parametrize("shapes", [((2, 9, 9), (3, 9, 9)), ((9, 9), (9, 9))])
+def test_masks_that_cannot_be_compared(shapes):
+    with pytest.raises(ValueError, match="must be of one shape"):
+        segmentation_figures(*map(np.ones, shapes))
+    with pytest.raises(ValueError, match="0 pixels not 0"):
+        segmentation_figures(np.zeros((2, 9, 9)), np.ones((2, 9, 9)))
 
 
 def test_loss_is_the_cross_entropy_and_the_soft_dice_loss(rng):
