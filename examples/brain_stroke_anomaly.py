@@ -9,8 +9,8 @@ kaggle.com/datasets/afridirahman/brain-stroke-ct-image-dataset), or better with 
 
 import argparse
 import json
-import time
 from pathlib import Path
+from time import perf_counter as clock
 
 import keras
 import numpy as np
@@ -33,7 +33,7 @@ parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--healthy", type=int, default=0, help="number of the healthy class")
 parser.add_argument("--sign", default="absolute", choices=("absolute", "brighter", "darker"))
 options = parser.parse_args()
-started, out, seed, fast = time.perf_counter(), options.out, options.seed, options.fast
+started, out, seed, fast = clock(), options.out, options.seed, options.fast
 if fast:
     SIZE, PARTS, EPOCHS = 16, 1, dict.fromkeys(EPOCHS, 2)
     DRAWS = {"num_draws": 1, "restoration": {"num_steps": 1, "verbose": 0}}
@@ -52,14 +52,14 @@ for split in (train, val, test):
     masks = split.get("masks", np.zeros(split["images"].shape[:3])).any(axis=(1, 2))
     split["labels"] = 1 * (masks | (split.get("labels", options.healthy) != options.healthy))
 healthy = train["images"][train["labels"] == 0]
+ill = np.concatenate([val["labels"], test["labels"]]) > 0
+number = int(min(100, (~ill).sum() // 2, ill.sum() // 2))  # of images on each side
+if number < 8 or len(healthy) < 20:
+    parser.error("train must have 20 healthy slices, val and test together 16, and 16 others")
 healthy = np.concatenate([healthy, healthy[:, :, ::-1]])  # and mirror images
 shape, random = healthy.shape[1:], np.random.default_rng(seed)
 extractor, distance = kmg.metrics.RandomConvolutions(components=32), kmg.metrics.frechet_distance
 found = extractor.fit(healthy)(np.concatenate([val["images"], test["images"]])).values
-ill = np.concatenate([val["labels"], test["labels"]]) > 0
-number = int(min(100, (~ill).sum() // 2, ill.sum() // 2))  # of images on each side
-if number < 8:
-    parser.error("val and test must have 16 healthy slices, and 16 others, between them")
 halves = {
     name: random.permutation(found[rows])[: 2 * number].reshape(2, number, -1)
     for name, rows in {"healthy": ~ill, "with a lesion": ill}.items()
@@ -79,15 +79,15 @@ models = {
     "GAN": kmg.models.GAN(shape, 64, augmentation=("translation", "cutout"), seed=seed),
     "diffusion": kmg.models.Diffusion(shape, schedule="linear", denoiser=unet, seed=seed),
 }
-report = {"data": source, "seed": seed, "images": number, "distance_by_epoch": {}}
+report = {"data": data.provenance, "seed": seed, "minutes": MINUTES, "distance_by_epoch": {}}
 report["distance_of_training_slices"] = in_floors(random.permutation(healthy)[:number])
 figure = Figure(figsize=(11, 3.5), layout="constrained")
 for axes, (name, model) in zip(figure.subplots(1, 3), models.items(), strict=True):
     model.compile(**COMPILED[name])
     keras.utils.set_random_seed(seed)  # of the order of the images
-    curve, begun, done, part = {}, time.perf_counter(), 0, EPOCHS[name] // PARTS
+    curve, begun, done, part = {}, clock(), 0, EPOCHS[name] // PARTS
     for until in sorted({1, *range(part, EPOCHS[name] + 1, part)}):
-        if time.perf_counter() - begun < 60 * MINUTES[name]:
+        if clock() - begun < 60 * MINUTES[name]:
             model.fit(healthy, batch_size=16, initial_epoch=done, epochs=until, verbose=2)
             samples, done = model.generate(max(32, number), seed=seed), until
             curve[done] = in_floors(samples[:number])
@@ -99,7 +99,7 @@ for axes, (name, model) in zip(figure.subplots(1, 3), models.items(), strict=Tru
     axes.set(title=name, xlabel="epoch", ylabel="distance, in floors", yscale="log")
 axes.legend()
 figure.savefig(out / "distance_by_epoch.png", dpi=120)
-known = {"sign": options.sign, "channel": 0, "median": 3, "brain_mask": 0.02}
+known = {"sign": options.sign, "channel": 0, "median": 3, "brain_mask": 0.02, "seed": seed}
 sweep = kmg.anomaly.sweep_timesteps(  # to choose by it would be to choose on the test slices
     models["diffusion"], {"val": val, "test": test}, out=out / "sweep.png", **SWEEP, **known
 )
@@ -114,7 +114,7 @@ for name, more in DETECTION.items():
 table = kmg.anomaly.evaluate(detectors, test["images"], test["labels"], test.get("masks"))
 names, titles = np.repeat([*DETECTION], 3), ("input", "restored", "map", "mask", "true mask")
 kmg.pictures.save_panels(out / "maps.png", rows, names, titles, synthetic="partly")
-report |= {"sweep": sweep.as_dict(), "test": table.as_dict()}
-report["seconds"] = round(time.perf_counter() - started)
+report |= {"settings": known, "healthy": options.healthy, "images": number}
+report |= {"sweep": sweep.as_dict(), "test": table.as_dict(), "seconds": round(clock() - started)}
 (out / "brain_stroke_anomaly.json").write_text(json.dumps(report, indent=1) + "\n")
 print(f"{table.to_markdown()}\npictures and brain_stroke_anomaly.json are in {out}")

@@ -34,7 +34,7 @@ parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
 source = options.data or ("histology_patches" if options.fast else "pneumoniamnist")
 limit, epochs, size = (128, 2, 16) if options.fast else (None, EPOCHS, IMAGE_SIZE)
-data = kmg.data.load(source, image_size=size, seed=options.seed)
+data = kmg.data.load(source, image_size=size, deduplicate="drop", seed=options.seed)
 train, test = (data.arrays(split, limit)["images"] for split in ("train", "test"))
 # In one order in every epoch: were it drawn anew, `fit` would draw once more than the loop does.
 train = np.random.default_rng(options.seed).permutation(train)
@@ -109,12 +109,12 @@ for name, model in models.items():
     train_on(batches.repeat(epochs), name)
     figures[name] = {"seconds": time.monotonic() - started}
     made = model.reconstruct(test)
-    figures[name] |= kmg.evaluation.reconstruction_quality(test, made)
-    figures[name]["edge_error"] = float(np.mean(edge_error(test, made)))
+    quality = kmg.evaluation.reconstruction_quality(test, made)
+    figures[name] |= quality | {"edge_error": float(np.mean(edge_error(test, made)))}
     rows.append(made[:8])
     print(name, json.dumps(figures[name]))
 kmg.pictures.save_grid(options.out / "reconstructions.png", np.concatenate(rows), 8, "partly")
-report = {"data": source, "epochs": epochs, "seed": options.seed, "gap": gap, "models": figures}
-(options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+report = {"data": data.provenance, "seed": options.seed, "epochs": epochs, "gap": gap}
+(options.out / "report.json").write_text(json.dumps(report | {"models": figures}, indent=2) + "\n")
 print(f"After 4 steps the encoders of fit and of the loop by hand differ by {gap:.2g} at most.")
 print(f"reconstructions.png (test images, then the models in turn), report.json: {options.out}")

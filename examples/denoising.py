@@ -42,7 +42,7 @@ if options.fast:
     STRENGTHS, WEIGHTS, SHARES = STRENGTHS[1:3], WEIGHTS[1:3], SHARES[2:]
     LIMITS = {"train": 192, "val": 8, "test": 16}
 size, channels, unet = (16, 1, {"width": 8, "blocks": 1}) if options.fast else (SIZE, None, {})
-data = kmg.data.load(source, size, channels=channels, seed=options.seed)
+data = kmg.data.load(source, size, channels=channels, deduplicate="drop", seed=options.seed)
 train, val, test = (data.arrays(name, limit)["images"] for name, limit in LIMITS.items())
 
 
@@ -114,7 +114,7 @@ for axes, key in zip(figure.subplots(1, 2), ("psnr", "ssim"), strict=True):
     axes.set(xlabel="standard deviation of the noise", title=key.upper())
 figure.legend(methods, loc="outside right upper")
 figure.savefig(options.out / "denoising.png", dpi=120)
-report = {"data": source, "seed": options.seed, "seconds": round(time.perf_counter() - started)}
-report |= {"vae_epochs": VAE_EPOCHS, "diffusion_minutes": DIFFUSION_MINUTES, "rows": rows}
+report = {"data": data.provenance, "vae_epochs": VAE_EPOCHS, "diffusion_minutes": DIFFUSION_MINUTES}
+report |= {"seed": options.seed, "seconds": round(time.perf_counter() - started), "rows": rows}
 (options.out / "denoising.json").write_text(json.dumps(report, indent=1) + "\n")
 print(f"pictures and denoising.json are in {options.out}")

@@ -60,6 +60,8 @@ def main():
     source = arguments.data or ("histology_patches" if fast else "retinamnist")
     keras.config.set_dtype_policy(kmg.precision.dtype_policy("off" if fast else PRECISION))
     data = kmg.data.load(source, size, BATCH, channels=3, deduplicate="drop", seed=seed)
+    if data.task == "multi-label":
+        parser.error("several findings of an image are for chestmnist.py")
     train, test = data.arrays("train"), data.arrays("test", limit=64 if fast else None)
     images, labels = test["images"], test.get("labels")  # a source may have no labels
     shown = np.linspace(0, len(images) - 1, COLUMNS).astype(int)

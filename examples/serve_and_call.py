@@ -43,7 +43,7 @@ channels = 1 if options.fast else None
 model = None if options.model is None else keras.saving.load_model(options.model)
 if model is not None:  # the images are to be like those that it knows
     _, size, channels = model.image_shape
-data = kmg.data.load(source, image_size=size, channels=channels, seed=options.seed)
+data = kmg.data.load(source, size, channels=channels, deduplicate="drop", seed=options.seed)
 started = time.monotonic()
 if model is None:
     model = kmg.models.VAE(data.image_shape, latent_dim=32, seed=options.seed)
@@ -110,7 +110,7 @@ if "reconstruct" in answers:
     made = answers["reconstruct"]
     kmg.pictures.save_reconstructions(options.out / "reconstructions.png", test, made)
 (options.out / "by_requests.png").write_bytes(files[0])
-report = {"data": source, "seed": options.seed, "images_in_a_call": NUM, "export": str(version)}
+report = {"data": data.provenance, "seed": options.seed, "images": NUM, "version": version.name}
 report |= {"training_seconds": training_seconds, "calls": figures, "ready": ready}
 report |= {"wrong_call": wrong.status_code}
 (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")

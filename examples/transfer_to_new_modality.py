@@ -113,8 +113,8 @@ for number, rows in pictures.items():
     kmg.pictures.save_grid(path, np.concatenate([test[:8], *first]), 8, "partly")
     for way, runs in figures.items():
         print(number, way, "mean FD/floor", np.mean([run[number]["fd_over_floor"] for run in runs]))
-report = {"source": source, "data": target, "seed": options.seed, "ways": figures}
-report["real_training_images"] = float(distance(features(some[:half]).values) / floor)
-report |= {"feature_space": features.label, "seconds": time.monotonic() - started}
+report = {"source": source_data.provenance, "data": data.provenance, "seed": options.seed}
+report |= {"real_training_images": float(distance(features(some[:half]).values) / floor)}
+report |= {"ways": figures, "in": features.label, "seconds": time.monotonic() - started}
 (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
 print(f"Pictures (test images, reconstructions, samples) and report.json: {options.out}")

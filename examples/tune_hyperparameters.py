@@ -30,8 +30,7 @@ import keras_medgen as kmg
 
 TRIALS, RANDOM_TRIALS = 12, 6  # after the random ones a Gaussian process says where to look
 IMAGE_SIZE = None  # pixels a side, where images differ in it; None leaves them as they are
-EPOCHS = 5  # of a trial
-FINAL_EPOCHS = 15  # of the best setting and of the default ones
+EPOCHS, FINAL_EPOCHS = 5, 15  # of a trial; of the best setting, and of the default ones
 SPLITS = 5  # random halves of the real images, whose distances are averaged
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--data", help="what kmg.data.load takes; default pneumoniamnist")
@@ -42,7 +41,7 @@ options = parser.parse_args()
 source = options.data or ("histology_patches" if options.fast else "pneumoniamnist")
 trials, epochs, final_epochs = (2, 1, 1) if options.fast else (TRIALS, EPOCHS, FINAL_EPOCHS)
 limit, size = (128, 16) if options.fast else (None, IMAGE_SIZE)
-data = kmg.data.load(source, image_size=size, seed=options.seed)
+data = kmg.data.load(source, image_size=size, deduplicate="drop", seed=options.seed)
 train, val, test = (data.arrays(split, limit)["images"] for split in ("train", "val", "test"))
 components = min(64, len(val) // 4, len(test) // 4)  # a distance of fewer images is bias
 features = kmg.metrics.RandomConvolutions(components).fit(train)
@@ -82,7 +81,6 @@ class Search(keras_tuner.BayesianOptimization):
         return measured(trained(trial.hyperparameters, epochs), val)
 
 
-started = time.monotonic()
 kept = f"{data.provenance['sha256'][:8]}-{size}-{trials}x{epochs}-{options.seed}"
 tuner = Search(
     objective=keras_tuner.Objective("fd_over_floor", "min"),
@@ -92,6 +90,7 @@ tuner = Search(
     directory=options.out,
     project_name=f"search-{kept}",  # started again with the same settings and data, it goes on
 )
+before, started = len(tuner.oracle.trials), time.monotonic()
 tuner.search()
 found = [
     {**trial.hyperparameters.values}
@@ -114,7 +113,8 @@ columns = {name: [trial[name] for trial in found] for name in found[0]}
 points = axes.scatter(columns["psnr"], columns["fd_over_floor"], c=np.log10(columns["kl_weight"]))
 figure.colorbar(points, label="log10 of the KL weight")
 figure.savefig(options.out / "trials.png", dpi=120)
-report = {"data": source, "seed": options.seed, "seconds": time.monotonic() - started}
+report = {"data": data.provenance, "seed": options.seed, "trials_of_earlier_starts": before}
+report["seconds_of_this_start"] = time.monotonic() - started
 report |= {"epochs": epochs, "final_epochs": final_epochs, "trials": found, "final": final}
 (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
 print(f"samples.png (default above best), trials.png, report.json: {options.out}")

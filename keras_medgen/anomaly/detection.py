@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.ndimage
 
-from keras_medgen.anomaly.differences import SIGNS, check_channel, difference, of_channel
+from keras_medgen.anomaly.differences import SIGNS, check_channel, difference, intensity_map
 from keras_medgen.anomaly.divergence import divergence
 from keras_medgen.anomaly.features import feature_distance
 from keras_medgen.anomaly.latent_search import latent_search
@@ -25,7 +25,7 @@ METHODS = {
 BASELINES = ("intensity", "blurred")  # need no model
 DEFAULTS = ("diffusion", "reconstruction", "latent_search")  # the first that a model can
 OWN_SCORES = ("kl", "reconstruction+kl", "features", "latent_search")
-SIGNED = ("reconstruction", "latent_search", "diffusion", "blurred")
+SIGNED = ("reconstruction", "latent_search", "diffusion", "blurred", "intensity")
 NUM_DRAWS = 4
 PERCENT = 99.5  # of a map's pixels lie below its score
 BLUR = 1 / 16  # of the shorter side: the blurred baseline's standard deviation
@@ -74,8 +74,9 @@ def detect(
       restorations from `timestep`, each from noise of its own. The mean of the restorations and
       not of the differences: E|x - r| >= |x - E r|, so what merely varies from draw to draw would
       count as abnormal, and does not lessen with more draws.
-    - "intensity", "blurred" (no model: None): the baselines. The intensity itself; the difference
-      between the image and itself blurred, the standard deviation a 16th of the shorter side.
+    - "intensity", "blurred" (no model: None): the baselines. The intensity itself, or 1 less it
+      with `sign="darker"`; the difference between the image and itself blurred, the standard
+      deviation a 16th of the shorter side.
 
     Args:
         model: one of `keras_medgen.models`, or None for a baseline.
@@ -139,7 +140,7 @@ def detect(
     elif method == "features":
         maps, own = feature_distance(model, images, labels)
     elif method == "intensity":
-        maps = of_channel(images, channel)
+        maps = intensity_map(images, channel, sign)
     else:
         if method == "latent_search":
             restored, own = latent_search(
@@ -254,6 +255,4 @@ def _check_map_arguments(method, channel, sign, channels):
     if sign not in SIGNS:
         raise ValueError(f"sign must be one of {', '.join(SIGNS)}. Received: sign={sign!r}.")
     if sign != "absolute" and method not in SIGNED:
-        raise ValueError(
-            f"sign={sign!r} is for differences: {', '.join(SIGNED)}. Received: method={method!r}."
-        )
+        raise ValueError(f"sign={sign!r} is for {', '.join(SIGNED)}. Received: method={method!r}.")

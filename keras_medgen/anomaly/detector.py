@@ -9,12 +9,11 @@ from keras_medgen.anomaly import processing
 from keras_medgen.anomaly.detection import (
     BASELINES,
     OWN_SCORES,
-    SIGNED,
     checked_method,
     detect,
     image_scores,
 )
-from keras_medgen.anomaly.differences import check_channel, of_channel
+from keras_medgen.anomaly.differences import check_channel, intensity_map
 from keras_medgen.anomaly.metrics import best_dice, ranking
 
 WEIGHTS = tuple(tenths / 10 for tenths in range(11))  # of the intensity, that "auto" tries
@@ -30,7 +29,8 @@ class AnomalyDetector:
         model: one of `keras_medgen.models` trained on healthy images; None for a baseline.
         method: see `keras_medgen.anomaly.detect`.
         channel: which the map is made of. Default: the mean over all.
-        sign: of a difference: "absolute", "brighter" or "darker".
+        sign: of a difference: "absolute", "brighter" or "darker". With "darker" 1 less the
+            intensity counts wherever the intensity does.
         score: of an image; see `detect`. A method's own score is of the model alone: with a
             share of the intensity "auto" is "p99.5".
         brain_mask: intensity that pixels of the brain exceed in some channel (see
@@ -129,11 +129,7 @@ class AnomalyDetector:
         config = self._arguments()
         for name in ("method", "intensity", "condition", *self.arguments):
             del config[name]
-        unsigned = config | {"sign": "absolute"}
-        return {
-            name: AnomalyDetector(None, name, **(config if name in SIGNED else unsigned))
-            for name in BASELINES
-        }
+        return {name: AnomalyDetector(None, name, **config) for name in BASELINES}
 
     # From images to processed maps.
 
@@ -156,7 +152,7 @@ class AnomalyDetector:
         )
         if images.dtype == np.uint8:
             images = images.astype(np.float32) / np.float32(255)
-        found["intensity"] = of_channel(images, self.shown_channel(images))
+        found["intensity"] = intensity_map(images, self.shown_channel(images), self.sign)
         found["brain"] = None
         if self.brain_mask is not None:
             found["brain"] = processing.brain_masks(images, self.brain_mask, self.erosion)

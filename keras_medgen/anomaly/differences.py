@@ -33,6 +33,12 @@ def of_channel(values: np.ndarray, channel: int | None) -> np.ndarray:
     return values.mean(axis=-1) if channel is None else values[..., channel]
 
 
+def intensity_map(images: np.ndarray, channel: int | None, sign: str) -> np.ndarray:
+    """What needs no model: the intensity, or with the sign "darker" 1 less it, as `of_channel`."""
+    shown = of_channel(images, channel)
+    return 1 - shown if sign == "darker" else shown
+
+
 def check_channel(name: str, channel: int | None, channels: int) -> None:
     """Raises ValueError for an argument, by its name, that is no channel of so many, or None."""
     if channel is not None and channel not in range(channels):

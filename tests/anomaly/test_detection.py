@@ -195,7 +195,7 @@ def test_labels_reach_a_conditional_model(images):
         ({"method": "diffusion"}, "Received: method='diffusion', model=VAE"),
         ({"channel": 1}, "channel must be None or from 0 to 0"),
         ({"sign": "up"}, "sign must be one of absolute, brighter, darker"),
-        ({"method": "kl", "sign": "darker"}, "sign='darker' is for differences"),
+        ({"method": "kl", "sign": "darker"}, "sign='darker' is for reconstruction, "),
         ({"score": "q90"}, "score must be auto, mean, max, pN"),
         ({"score": "p101"}, "score must be"),
         ({"num_draws": 0}, "num_draws must be an integer of at least 1"),

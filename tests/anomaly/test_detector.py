@@ -75,6 +75,20 @@ class TestIntensity:
         found = detector.detect(healthy)["maps"]
         np.testing.assert_allclose(found, np.where(brain, expected, 0), rtol=1e-4)
 
+    def test_of_dark_lesions_is_what_is_lacking(self, blurring, healthy):
+        dark = healthy * 0.5 + 0.5
+        dark[:, 4:7, 4:7] = 0.1
+        arguments = {"sign": "darker", "intensity": 0.3}
+        detector = AnomalyDetector(blurring, **arguments).fit(healthy * 0.5 + 0.5)
+        for found in (detector, detector.baselines["intensity"]):
+            maps = found.detect(dark)["maps"]
+            assert maps[:, 4:7, 4:7].min() > maps[:, 9:].max()
+        mask = np.zeros(dark.shape[:3], bool)
+        mask[:, 4:7, 4:7] = True
+        (scale, share), raw = detector.fitted["scales"], detect(blurring, dark, sign="darker")
+        expected = 0.7 * raw["maps"] / scale + 0.3 * (1 - dark[..., 0]) / share
+        np.testing.assert_allclose(detector.detect(dark)["maps"], expected, rtol=1e-4)
+
     def test_the_weight_with_the_best_average_precision(self, blurring, healthy, lesions):
         detector = AnomalyDetector(blurring, intensity="auto")
         with pytest.raises(ValueError, match="needs validation images with lesions"):
