@@ -119,6 +119,8 @@ def _training(record: dict) -> dict:
         for name, value in record.get("settings", {}).items()
         if name in defaults and value != defaults[name]
     }
+    if "autoencoder" in chosen:  # the folders above it are nobody else's affair
+        chosen["autoencoder"] = Path(chosen["autoencoder"]).name
     return chosen | {name: record[name] for name in ("epochs", "train_seconds") if name in record}
 
 
