@@ -406,7 +406,9 @@ def split_one(path, folder):
     images, labels = train["images"], train["labels"].reshape(-1)
     images = images / np.float32(255) if images.dtype == np.uint8 else images
     write_json(folder / REAL_ONES, useful(images, labels, data, "trtr"))
-    np.savez(folder / SPLIT, images=images, labels=labels)
+    beside = folder / "part.npz"  # the split stands for all that was done here
+    np.savez(beside, images=images, labels=labels)
+    beside.rename(folder / SPLIT)
 
 
 def judge_one(path, folder):

@@ -10,7 +10,8 @@ puts a run of `keras-medgen train` (without --run the new training) in the place
 model. saved_models/NAME then holds model.keras (without optimizers, its weights rounded to
 float16), run.json, samples.png, the evaluation report of that very model and its SavedModel;
 keras_medgen/models/pretrained.json its SHA-256 and saved_models/models.config its entry. The same
-seed gives the same model on the same machine, and one much like it on another.
+seed gives the same model on the same machine, and one much like it on another; but for a training
+that the clock ended (`max_minutes` in run.json), which comes to other epochs at another speed.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Train a VAE without `fit`: by a loop of one's own, and by a subclass with a loss of one's own.
 
-A hand-written `tf.GradientTape` loop takes the very steps of `fit`: after a few no weight differs,
-after hundreds rounding has made two trainings of them. Who needs another algorithm starts from it;
-who needs another loss alone, from a subclass, which keeps all that `fit` gives (callbacks, mixed
-precision, saving): here the differences of neighbouring pixels count too.
+A hand-written `tf.GradientTape` loop takes the very steps of `fit`: after a few, weights differ by
+rounding alone; after hundreds that has made two trainings of them. Who needs another algorithm
+starts from it; who needs another loss alone, from a subclass, which keeps all that `fit` gives
+(callbacks, mixed precision, saving): here the differences of neighbouring pixels count too.
 
 Data: PneumoniaMNIST (MedMNIST v2, https://medmnist.com, CC BY 4.0), downloaded by its name; or what
 else `kmg.data.load` takes. Then: python examples/custom_training_loop.py --out runs/custom
