@@ -8,6 +8,17 @@ import keras
 import tensorflow as tf
 
 
+def check_is_signed(name: str, network: keras.Model) -> None:
+    """Raises ValueError if what makes images ends in a sigmoid: none would be darker than grey."""
+    shaping = (keras.layers.Reshape, keras.layers.Cropping2D)
+    last = [layer for layer in network.layers if not isinstance(layer, shaping)][-1]
+    if getattr(last, "activation", None) is keras.activations.sigmoid:
+        raise ValueError(
+            f"{name} must make images in [-1, 1], as with output_activation='tanh'. "
+            f"Received: a {name} that ends in a sigmoid."
+        )
+
+
 def judge(discriminator, feature_layer=None):
     """A function that runs a discriminator.
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_medgen import losses
 from keras_medgen.layers import DifferentiableAugmentation
 from keras_medgen.models.adversarial import (
+    check_is_signed,
     discriminator_learning_rate,
     judge,
     statistics_kept,
@@ -52,7 +53,7 @@ class GAN(LatentModel):
             dicts with `labels`, float32 (batch, num_classes) of 0 and 1.
 
     Raises:
-        ValueError: for arguments outside of their range, or networks of other shapes.
+        ValueError: for arguments outside of their range, or networks of other shapes or ranges.
 
     Example:
     ```python
@@ -100,6 +101,7 @@ class GAN(LatentModel):
         images = (None, *self.image_shape)
         self._check_network("generator", {"latents": (None, latent_dim)}, images)
         self._check_network("discriminator", {"images": images}, (None, 1))
+        check_is_signed("generator", self.generator)
         self.augmentation = augment.augmentation
         self.ema_decay = ema_decay
         self.average_generator = averaged_copy(self.generator)

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_medgen.models.adversarial import discriminator_learning_rate, judge
+from keras_medgen.models.adversarial import check_is_signed, discriminator_learning_rate, judge
 from keras_medgen.models.arguments import check_at_least
 from keras_medgen.models.autoencoder import Autoencoder, default_networks
 from keras_medgen.networks import convolutional_discriminator
@@ -61,7 +61,7 @@ class VAEGAN(Autoencoder):
             take dicts with `labels`, float32 (batch, num_classes) of 0 and 1.
 
     Raises:
-        ValueError: for arguments outside of their range, or networks of other shapes.
+        ValueError: for arguments outside of their range, or networks of other shapes or ranges.
 
     Example:
     ```python
@@ -135,6 +135,7 @@ class VAEGAN(Autoencoder):
         )
         images = (None, *self.image_shape)
         self._check_network("discriminator", {"images": images}, (None, 1))
+        check_is_signed("decoder", self.decoder)
         self.gamma = gamma
         self.kl_weight = kl_weight
         self.adversarial = adversarial

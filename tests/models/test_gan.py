@@ -327,3 +327,9 @@ def test_each_network_needs_an_optimizer_of_its_own():
     adam = keras.optimizers.Adam()
     with pytest.raises(ValueError, match="discriminator_optimizer must each be an optimizer of"):
         small_gan().compile(adam, adam)
+
+
+def test_a_generator_that_ends_in_a_sigmoid_is_refused():
+    sigmoid = kmg.networks.convolutional_decoder(SHAPE, 4, width=8)
+    with pytest.raises(ValueError, match=r"generator must make images in \[-1, 1\]"):
+        small_gan(generator=sigmoid)

@@ -351,3 +351,8 @@ class TestModel:
             arguments = {"discriminator": networks[given]}
         with pytest.raises(ValueError, match=message):
             kmg.models.VAEGAN(SHAPE, **{"latent_dim": 3, **networks, **arguments})
+
+    def test_a_decoder_that_ends_in_a_sigmoid_is_refused(self):
+        networks = small_networks() | {"decoder": kmg.networks.dense_decoder(SHAPE, 3, 16)}
+        with pytest.raises(ValueError, match=r"decoder must make images in \[-1, 1\]"):
+            kmg.models.VAEGAN(SHAPE, latent_dim=3, **networks)
