@@ -44,6 +44,8 @@ model = None if options.model is None else keras.saving.load_model(options.model
 if model is not None:  # the images are to be like those that it knows
     _, size, channels = model.image_shape
 data = kmg.data.load(source, size, channels=channels, deduplicate="drop", seed=options.seed)
+if model is not None and model.num_classes != data.num_classes and model.num_classes is not None:
+    parser.error(f"--data must have the {model.num_classes} classes of --model")
 started = time.monotonic()
 if model is None:
     model = kmg.models.VAE(data.image_shape, latent_dim=32, seed=options.seed)
@@ -54,7 +56,7 @@ training_seconds = time.monotonic() - started
 
 # The folder of models, and in each its versions: the layout of TensorFlow Serving.
 said = {name: data.provenance[name] for name in ("source", "licence") if name in data.provenance}
-version = kmg.serving.export(model, options.out / "models" / MODEL, provenance=said)
+kmg.serving.export(model, options.out / "models" / MODEL, provenance=said)
 
 test, labels, classes = data.arrays("test", NUM), None, None
 if model.num_classes is not None:  # it is told what it restores, and what it is to make
@@ -110,9 +112,8 @@ if "reconstruct" in answers:
     made = answers["reconstruct"]
     kmg.pictures.save_reconstructions(options.out / "reconstructions.png", test, made)
 (options.out / "by_requests.png").write_bytes(files[0])
-report = {"data": data.provenance, "seed": options.seed, "images": NUM, "version": version.name}
-report |= {"training_seconds": training_seconds, "calls": figures, "ready": ready}
-report |= {"wrong_call": wrong.status_code}
+report = {"data": data.provenance, "seed": options.seed, "images": NUM, "calls": figures}
+report |= {"training_seconds": training_seconds, "ready": ready, "wrong_call": wrong.status_code}
 (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
 print(
     f"Pictures and report.json: {options.out}; `keras-medgen serve {options.out}/models` serves on"
