@@ -20,14 +20,16 @@ def test_it_searches_and_measures(run_example):
     assert report["trials_of_earlier_starts"] == 0
     trials = report["trials"]
     assert len(trials) == 2
-    distances = [trial["fd_over_floor"] for trial in trials]
-    assert distances == sorted(distances)
+    coverages = [trial["coverage"] for trial in trials]
+    assert coverages == sorted(coverages, reverse=True)
     settings = ("latent_dim", "kl_weight", "learning_rate")
     final = report["final"]
     assert [final["best"][name] for name in settings] == [trials[0][name] for name in settings]
     assert [final["default"][name] for name in settings] == [64, 5.0, 1e-3]
     for figures in (*trials, *(final[name][split] for name in final for split in ("val", "test"))):
         assert 0 < figures["fd_over_floor"] < math.inf
+        for name in ("coverage", "precision", "recall"):
+            assert 0 <= figures[name] <= 1
         assert 3 < figures["psnr"] < 50
     assert {"samples.png", "trials.png"} <= {path.name for path in out.iterdir()}
 
