@@ -8,10 +8,11 @@ trains it anew by the settings in saved_models/pneumonia_vae_28/run.json, into -
 
 puts a run of `keras-medgen train` (without --run the new training) in the place of the published
 model. saved_models/NAME then holds model.keras (without optimizers, its weights rounded to
-float16), run.json, samples.png, the evaluation report of that very model and its SavedModel;
-keras_medgen/models/pretrained.json its SHA-256 and saved_models/models.config its entry. The same
-seed gives the same model on the same machine, and one much like it on another; but for a training
-that the clock ended (`max_minutes` in run.json), which comes to other epochs at another speed.
+float16, and an average in the place of what it is taken of), run.json, samples.png, the evaluation
+report of that very model and its SavedModel; keras_medgen/models/pretrained.json its SHA-256 and
+saved_models/models.config its entry. The same seed gives the same model on the same machine, and
+one much like it on another; but for a training that the clock ended (`max_minutes` in run.json),
+which comes to other epochs at another speed.
 """
 
 import argparse
@@ -40,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODELS, REGISTRY = ROOT / "saved_models", ROOT / "keras_medgen" / "models" / "pretrained.json"
 CONFIG = MODELS / "models.config"
 SHOWN, COLUMNS, SEED = 32, 8, 0
-LARGEST = 4e6  # bytes of a model's folder
+LARGEST = 4 * 2**20  # bytes of a model's folder
 CHESTS = "of chest radiographs of children, normal or pneumonia"
 SUMMARIES = {
     "pneumonia_vae_28": f"conditional VAE {CHESTS}",
@@ -69,13 +70,17 @@ def train(name, source, data_dir, folder):
 def save_bare(run, path):
     """The model of a run, without its optimizers, in weights that a zip makes small."""
     model = keras.saving.load_model(run / MODEL, compile=False)
+    for name in ("denoiser", "generator"):  # where images are made by an average: that, twice
+        average = getattr(model, f"average_{name}", None)
+        if average is not None:
+            getattr(model, name).set_weights(average.get_weights())
     for variable in model.variables:
         if variable.dtype == "float32":
             variable.assign(keras.ops.cast(keras.ops.cast(variable, "float16"), "float32"))
     model.save(path)
     with zipfile.ZipFile(path) as stored:
         files = {name: stored.read(name) for name in stored.namelist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as smaller:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as smaller:
         for name, content in files.items():
             smaller.writestr(name, content)
 
