@@ -83,8 +83,6 @@ class TestIntensity:
         for found in (detector, detector.baselines["intensity"]):
             maps = found.detect(dark)["maps"]
             assert maps[:, 4:7, 4:7].min() > maps[:, 9:].max()
-        mask = np.zeros(dark.shape[:3], bool)
-        mask[:, 4:7, 4:7] = True
         (scale, share), raw = detector.fitted["scales"], detect(blurring, dark, sign="darker")
         expected = 0.7 * raw["maps"] / scale + 0.3 * (1 - dark[..., 0]) / share
         np.testing.assert_allclose(detector.detect(dark)["maps"], expected, rtol=1e-4)

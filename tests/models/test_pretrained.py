@@ -12,7 +12,7 @@ from keras_medgen.data.readers.registry import MEDMNIST
 from keras_medgen.models import PRETRAINED, Pretrained, load_pretrained, pretrained
 from tests.file_server import serving
 
-LARGEST = 4 * 2**20  # bytes
+LARGEST = 4 * 2**20  # bytes of a model's folder
 NAMES = sorted(PRETRAINED)
 
 
