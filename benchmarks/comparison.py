@@ -81,7 +81,8 @@ class Peer:
 NETWORKS = ("encoder_optimizer", "decoder_optimizer", "discriminator_optimizer")
 OURS = {
     "vae": Ours("VAE", "VAE"),
-    "ms_ssim": Ours("MS-SSIM VAE", "VAE", model={"reconstruction": "ms_ssim"}),
+    "ms_ssim": Ours("MS-SSIM VAE, batches of 64", "VAE", model={"reconstruction": "ms_ssim"}),
+    "ms_ssim_16": Ours("MS-SSIM VAE", "VAE", 16, {"reconstruction": "ms_ssim"}),
     "ms_ssim_l1": Ours("MS-SSIM and L1 VAE", "VAE", model={"reconstruction": "ms_ssim_l1"}),
     "vaegan": Ours(
         "VAE-GAN",
@@ -102,6 +103,7 @@ PEERS = {
     "pythae_vae": Peer("pythae VAE", "VAE", False),
     "pythae_vae_conv": Peer("pythae VAE", "VAE", True),
     "pythae_ms_ssim": Peer("pythae MSSSIM_VAE", "MSSSIM_VAE", False, {"beta": 1e-3}),
+    "pythae_ms_ssim_16": Peer("pythae MSSSIM_VAE", "MSSSIM_VAE", False, {"beta": 1e-3}, batch=16),
     "pythae_ms_ssim_conv": Peer("pythae MSSSIM_VAE", "MSSSIM_VAE", True, {"beta": 1e-3}),
     "pythae_vaegan": Peer("pythae VAEGAN", "VAEGAN", False, {}, 3e-4, NETWORKS),
     "pythae_vaegan_hidden": Peer(
@@ -145,7 +147,7 @@ KEPT = (
 )
 ROWS = (  # of the table: ours, and the peers of which the better one is shown
     ("vae", ("pythae_vae", "pythae_vae_conv")),
-    ("ms_ssim", ("pythae_ms_ssim", "pythae_ms_ssim_conv")),
+    ("ms_ssim_16", ("pythae_ms_ssim", "pythae_ms_ssim_16", "pythae_ms_ssim_conv")),
     ("ms_ssim_l1", ()),
     ("vaegan", ("pythae_vaegan", "pythae_vaegan_hidden", "pythae_vaegan_conv")),
     ("diffusion", ()),
@@ -388,6 +390,7 @@ def train_one(path, name, folder, minutes):
     pixels = (images * 255).round().astype(np.uint8)
     np.savez_compressed(folder / "images.npz", images=pixels, labels=labels)
     known = {"minutes": minutes, "processor": processor()}
+    known["settings"] = dataclasses.asdict(MODELS[name])
     write_json(folder / "training.json", {**figures, **known})
 
 
@@ -455,15 +458,30 @@ def read_json(path):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def as_json(content):
+    return json.loads(json.dumps(content))  # tuples become lists
+
+
+def check_alike(found):
+    """Figures of one data set stand side by side: of other minutes or machines they may not."""
+    for key in ("minutes", "processor"):
+        if len({one[key] for one in found.values()}) > 1:
+            raise SystemExit(
+                f"models of one data set must be trained alike. Received: {key} "
+                + ", ".join(f"{name} {one[key]}" for name, one in found.items())
+            )
+
+
 def outcome(arguments, data_set, name):
     """The figures of a model, each stage in a process of its own unless it is done already."""
     folder = arguments.out / data_set / name
     folder.mkdir(parents=True, exist_ok=True)
-    before = read_json(folder / "training.json").get("minutes", arguments.minutes)
-    if before != arguments.minutes:
+    wanted = {"minutes": arguments.minutes, "settings": as_json(dataclasses.asdict(MODELS[name]))}
+    before = read_json(folder / "training.json")
+    if any(before.get(key, value) != value for key, value in wanted.items()):
         raise SystemExit(
-            f"{data_set}, {name}: trained for {before} minutes before. Give another folder as "
-            "--out, or the same --minutes."
+            f"{data_set}, {name}: was trained with other settings or for other minutes before. "
+            "Give another folder as --out, or the same --minutes."
         )
     files = {"split": f"../{SPLIT}", "train": "training.json", "judge": "judged.json"}
     for stage, file in files.items():
@@ -493,14 +511,19 @@ def table(results):
         first = next(iter(found.values()))["figures"]
         lines.append(f"| **{data_set}** |" + " |" * len(COLUMN_NAMES))
         lines.append(row("real training images", first, REAL))
-        for ours, peers in ROWS:
-            if ours in found:
-                lines.append(row(OURS[ours].label, found[ours]["figures"], GENERATED))
-            known = [name for name in peers if name in found]
-            if known:
-                best = min(known, key=lambda name: found[name]["figures"]["fidelity/test/ratio"])
-                lines.append(row(", ".join(label(best)), found[best]["figures"], GENERATED))
+        for name in itertools.chain(*shown_rows(found)):
+            lines.append(row(", ".join(label(name)), found[name]["figures"], GENERATED))
     return "\n".join(lines)
+
+
+def shown_rows(found):
+    """Of each row those that are known: ours, and the best of its peers."""
+    for ours, peers in ROWS:
+        known = [name for name in peers if name in found]
+        best = min(
+            known, key=lambda name: found[name]["figures"]["fidelity/test/ratio"], default=None
+        )
+        yield [name for name in (ours, best) if name in found]
 
 
 def label(name):
@@ -561,7 +584,8 @@ def draw(folder, data_set, found):
 
     from keras_medgen._marks import synthetic_mark
 
-    names = [name for name in MODELS if name in found]
+    shown = [*itertools.chain(*shown_rows(found))]
+    names = [name for name in MODELS if name in shown]
     paths = [folder / data_set / name / "images.npz" for name in names]
     if not names or not all(path.exists() for path in paths):
         return  # some were trained elsewhere, and are in the picture already
@@ -608,6 +632,7 @@ def main():
             if found:
                 results = read_json(arguments.results)
                 results.setdefault(data_set, {})[name] = found
+                check_alike(results[data_set])
                 write_json(arguments.results, results)
     results = read_json(arguments.results)
     print(table(results), *verdicts(results), sep="\n")

@@ -18,6 +18,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # for the browser of the tests
 
+from keras_medgen._marks import synthetic_mark  # noqa: E402
 from keras_medgen.serving.server.run import Server  # noqa: E402
 from tests.browser import Browser, find  # noqa: E402
 
@@ -62,7 +63,7 @@ def save(picture: Image.Image, path: Path) -> None:
     """Writes it in all of its colours, or in as many as its size allows."""
     for colours in (None, 256, 64):
         kept = picture if colours is None else picture.quantize(colours)
-        kept.save(path, optimize=True)
+        kept.save(path, optimize=True, pnginfo=synthetic_mark("partly"))
         if path.stat().st_size <= MOST:
             break
     else:

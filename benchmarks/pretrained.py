@@ -31,7 +31,7 @@ import keras
 import numpy as np
 
 import keras_medgen as kmg
-from keras_medgen._files import file_digest
+from keras_medgen._files import file_digest, folder_written_whole, written_whole
 from keras_medgen.cli.runs import MODEL, RUN, RunDirectory
 from keras_medgen.cli.settings import Settings
 from keras_medgen.cli.training import run_training
@@ -64,6 +64,10 @@ def train(name, source, data_dir, folder):
     run = RunDirectory(folder / name)
     if not (run.out / RUN).exists():
         run_training(settings, run, overwrite=False, data_dir=data_dir)
+        return run.out
+    there = json.loads((run.out / RUN).read_text())["settings"]
+    if any(there.get(k) != v for k, v in dataclasses.asdict(settings).items() if k != "data"):
+        raise SystemExit(f"{run.out} was trained with other settings: delete it, or give another.")
     return run.out
 
 
@@ -119,7 +123,8 @@ def place(name, made, model, record):
     if size > LARGEST:
         raise SystemExit(f"{made} is too large to publish.")
     shutil.rmtree(MODELS / name, ignore_errors=True)
-    shutil.copytree(made, MODELS / name)
+    with folder_written_whole(MODELS / name) as folder:
+        shutil.copytree(made, folder, dirs_exist_ok=True)
     facts = pretrained.Pretrained(
         summary=SUMMARIES[name],
         image_shape=model.image_shape,
@@ -128,7 +133,8 @@ def place(name, made, model, record):
         sha256=file_digest(made / MODEL),
     )
     registry = json.loads(REGISTRY.read_text()) | {name: dataclasses.asdict(facts)}
-    REGISTRY.write_text(json.dumps(registry, indent=2, sort_keys=True) + "\n")
+    with written_whole(REGISTRY) as file:
+        file.write_text(json.dumps(registry, indent=2, sort_keys=True) + "\n")
     write_config(sorted(registry))
 
 
@@ -140,7 +146,8 @@ def write_config(names):
         '    model_platform: "tensorflow"\n  }'
         for name in names
     ]
-    CONFIG.write_text("\n".join([*comment, "model_config_list {", *entries, "}"]) + "\n")
+    with written_whole(CONFIG) as file:
+        file.write_text("\n".join([*comment, "model_config_list {", *entries, "}"]) + "\n")
 
 
 def main():

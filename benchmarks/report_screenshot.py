@@ -14,6 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from keras_medgen._marks import synthetic_mark
+
 PICTURE = Path(__file__).parents[1] / "docs" / "report_screenshot.png"
 WIDTH = 1280  # CSS pixels of the window
 MOST = 300_000  # bytes
@@ -43,7 +45,8 @@ def screenshot(page: Path, height: int, picture: Path) -> None:
         )
         with Image.open(shot) as image:
             # A page of text and grey images loses nothing that can be seen in 256 colours.
-            image.convert("RGB").quantize(256).save(picture, optimize=True)
+            mark = synthetic_mark("partly")
+            image.convert("RGB").quantize(256).save(picture, optimize=True, pnginfo=mark)
 
 
 def main():

@@ -1,6 +1,6 @@
 """A vanilla VAE, an MS-SSIM VAE and a VAE-GAN side by side on chest radiographs.
 
-All train for the same time, conditioned on the 14 findings of ChestMNIST, of which an image may
+All have the same minutes, conditioned on the 14 findings of ChestMNIST, of which an image may
 have several or none; then come samples of early and late epochs, reconstructions of test images,
 and reports on the samples, all on one page. The data, CC BY 4.0, are downloaded by their name
 (https://medmnist.com); for a smaller set of two classes give --data pneumoniamnist.
@@ -109,7 +109,7 @@ def main():
         kmg.evaluation.write_comparison([out / name for name in models], out / "comparison.html")
     content = {"seed": seed, "seconds": round(time.monotonic() - started, 1), "models": results}
     content |= {"data": data.provenance, "precision": keras.config.dtype_policy().name}
-    content["settings"] = {"image_size": size, "latents": latents, "batch": BATCH}
+    content["settings"] = {"image_size": size, "latents": latents, "batch": BATCH, "epochs": epochs}
     (out / "comparison.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
     for name, figures in results.items():
         print(name, *(f"{key} {figures[key]:.4g}" for key in PRINTED if key in figures), sep="\n  ")

@@ -23,7 +23,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 import keras_medgen as kmg
 
 NOISE = (0.05, 0.1, 0.2, 0.4)  # standard deviations, of pixels in [0, 1]
-VAE_EPOCHS, VAE_MINUTES, DIFFUSION_MINUTES = 20, 2.5, 14  # a VAE's at most, one for each strength
+VAE_EPOCHS, MINUTES = 20, {"VAE": 2.5, "diffusion": 14}  # a VAE's at most, one for each strength
 SIZE, STEPS = None, 10  # of images, None as they are; of the diffusion model, where it takes some
 STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)  # of non-local means, times the noise
 WEIGHTS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)  # of total variation, times the noise
@@ -38,7 +38,7 @@ parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
 source = options.data or ("retina_patches" if options.fast else "pneumoniamnist")
 if options.fast:
-    NOISE, VAE_EPOCHS, DIFFUSION_MINUTES, STEPS = (0.2,), 3, 0.05, 2
+    NOISE, VAE_EPOCHS, MINUTES, STEPS = (0.2,), 3, {"VAE": 1, "diffusion": 0.05}, 2
     STRENGTHS, WEIGHTS, SHARES = STRENGTHS[1:3], WEIGHTS[1:3], SHARES[2:]
     LIMITS = {"train": 192, "val": 8, "test": 16}
 size, channels, unet = (16, 1, {"width": 8, "blocks": 1}) if options.fast else (SIZE, None, {})
@@ -79,14 +79,15 @@ keras.utils.set_random_seed(options.seed)  # of the order of the training images
 unet = kmg.networks.unet(data.image_shape, **unet, seed=options.seed)
 diffusion = kmg.models.Diffusion(data.image_shape, denoiser=unet, seed=options.seed)
 diffusion.compile(learning_rate=1e-3, clip_norm=1.0)
-limits = [kmg.callbacks.TimeLimit(60 * minutes) for minutes in (DIFFUSION_MINUTES, VAE_MINUTES)]
-diffusion.fit(train, batch_size=32, epochs=1000, callbacks=limits[:1], verbose=2)
-rows, random = [], np.random.default_rng(options.seed)
+limit = {name: [kmg.callbacks.TimeLimit(60 * minutes)] for name, minutes in MINUTES.items()}
+diffusion.fit(train, batch_size=32, epochs=1000, callbacks=limit["diffusion"], verbose=2)
+rows, vae_epochs, random = [], {}, np.random.default_rng(options.seed)
 for sigma in NOISE:
     # A kl_weight of 5, the default, is for samples; 1 is for reconstructions.
     vae = kmg.models.VAE(data.image_shape, kl_weight=1, input_noise=sigma, seed=options.seed)
     vae.compile()
-    vae.fit(train, batch_size=64, epochs=VAE_EPOCHS, callbacks=limits[1:], verbose=2)
+    done = vae.fit(train, batch_size=64, epochs=VAE_EPOCHS, callbacks=limit["VAE"], verbose=2)
+    vae_epochs[sigma] = len(done.epoch)
     methods = {  # from a name to a function of images, strength and setting, and its settings
         "noised": (lambda images, *_: images, [None]),
         "non-local means": (non_local_means, STRENGTHS),
@@ -96,7 +97,7 @@ for sigma in NOISE:
         f"diffusion, {STEPS} steps": (lambda *known: by_diffusion(*known, steps=STEPS), SHARES),
     }
     noisy_val, noisy = (np.clip(x + random.normal(0, sigma, x.shape), 0, 1) for x in (val, test))
-    shown = [test[:8]]
+    shown, picture = [test[:8]], options.out / f"noise_{sigma}.png"
     for name, (restore, settings) in methods.items():
         tried = [quality(val, restore(noisy_val, sigma, one).clip(0, 1)) for one in settings]
         setting = settings[np.argmax([one["psnr"] for one in tried])]
@@ -104,8 +105,7 @@ for sigma in NOISE:
         rows.append({"noise": sigma, "method": name, "setting": setting, **quality(test, restored)})
         shown.append(restored[:8])
         print("| {noise} | {method} | {psnr:.2f} dB | {ssim:.3f} |".format(**rows[-1]), flush=True)
-    picture = options.out / f"noise_{sigma}.png"  # a row for each method, the originals on top
-    kmg.pictures.save_grid(picture, np.concatenate(shown), 8, synthetic="partly")
+    kmg.pictures.save_grid(picture, np.concatenate(shown), 8, synthetic="partly")  # row by row
 
 figure = Figure(figsize=(9, 3.5), layout="constrained")
 for axes, key in zip(figure.subplots(1, 2), ("psnr", "ssim"), strict=True):
@@ -114,7 +114,7 @@ for axes, key in zip(figure.subplots(1, 2), ("psnr", "ssim"), strict=True):
     axes.set(xlabel="standard deviation of the noise", title=key.upper())
 figure.legend(methods, loc="outside right upper")
 figure.savefig(options.out / "denoising.png", dpi=120)
-report = {"data": data.provenance, "vae_epochs": VAE_EPOCHS, "diffusion_minutes": DIFFUSION_MINUTES}
+report = {"data": data.provenance, "vae_epochs": vae_epochs, "minutes": MINUTES}
 report |= {"seed": options.seed, "seconds": round(time.perf_counter() - started), "rows": rows}
 (options.out / "denoising.json").write_text(json.dumps(report, indent=1) + "\n")
 print(f"pictures and denoising.json are in {options.out}")

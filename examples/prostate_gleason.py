@@ -1,6 +1,6 @@
 """A vanilla VAE, an MS-SSIM VAE and a VAE-GAN side by side on patches of prostate biopsies.
 
-All train for the same time; then come samples of early and late epochs, reconstructions of test
+All have the same minutes; then come samples of early and late epochs, reconstructions of test
 images, and a report on what the samples are worth, with all reports on one page. The data are
 patches of stained tissue, in one folder for each Gleason pattern: data/prostate_gleason/benign/,
 .../gleason_3/ and so on. PANDA has slides to cut them from, CC BY-NC-SA 4.0,
@@ -107,7 +107,8 @@ def main():
         kmg.evaluation.write_comparison([out / name for name in models], out / "comparison.html")
     content = {"seed": seed, "seconds": round(time.monotonic() - started, 1), "models": results}
     content |= {"data": data.provenance, "precision": keras.config.dtype_policy().name}
-    content["settings"] = {"image_size": size, "latents": latents, "batch": BATCH}
+    content["settings"] = {"image_size": size, "latents": latents, "batch": BATCH, "prior": PRIOR}
+    content["settings"] |= {"minutes": MINUTES, "epochs": epochs, "generated": GENERATED}
     (out / "comparison.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
     for name, figures in results.items():
         print(name, *(f"{key} {figures[key]:.4g}" for key in PRINTED if key in figures), sep="\n  ")

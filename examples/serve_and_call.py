@@ -50,8 +50,9 @@ started = time.monotonic()
 if model is None:
     model = kmg.models.VAE(data.image_shape, latent_dim=32, seed=options.seed)
     model.compile()
-    images = data.arrays("train", limit)["images"]
-    model.fit(images, epochs=1 if options.fast else EPOCHS, batch_size=64, verbose=2)
+    keras.utils.set_random_seed(options.seed)  # of the order of the images
+    images, epochs = data.arrays("train", limit)["images"], 1 if options.fast else EPOCHS
+    model.fit(images, epochs=epochs, batch_size=64, verbose=2)
 training_seconds = time.monotonic() - started
 
 # The folder of models, and in each its versions: the layout of TensorFlow Serving.
@@ -115,6 +116,4 @@ if "reconstruct" in answers:
 report = {"data": data.provenance, "seed": options.seed, "images": NUM, "calls": figures}
 report |= {"training_seconds": training_seconds, "ready": ready, "wrong_call": wrong.status_code}
 (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-print(
-    f"Pictures and report.json: {options.out}; `keras-medgen serve {options.out}/models` serves on"
-)
+print(f"Pictures, report.json: {options.out}; `keras-medgen serve {options.out}/models` serves on")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import zipfile
 from pathlib import Path
 
@@ -17,10 +18,10 @@ class Checkpoint(keras.callbacks.Callback):
     """Keeps, after each epoch, what a training needs to go on from there, in one file.
 
     The file is the model as `.keras`, weights and state of its optimizers included, together with
-    the state of its layers' random numbers, the number of epochs and the history. It is written
-    beside its place and renamed, so that a process killed at any moment leaves the whole file of
-    the last epoch or of the one before.
-    An epoch that has diverged is not kept.
+    the state of its layers' random numbers, the number of epochs, the seconds that they took and
+    the history. It is written beside its place and renamed, so that a process killed at any moment
+    leaves the whole file of the last epoch or of the one before. An epoch that has diverged is not
+    kept.
 
     Not in it is the order in which a data set comes: where that is to be the same as in an
     unbroken training, it has to be brought to the epoch at which the training goes on.
@@ -29,6 +30,9 @@ class Checkpoint(keras.callbacks.Callback):
         path: of the file, a `.keras`.
         csv: of the history that `keras.callbacks.CSVLogger` writes, which is kept too. That
             callback must stand before this one.
+
+    Attributes:
+        seconds: what the epochs took that `restore` has brought back; 0.0 where it has not.
 
     Example:
     ```python
@@ -44,6 +48,8 @@ class Checkpoint(keras.callbacks.Callback):
         if self.path.suffix != ".keras":
             raise ValueError(f"path must name a .keras file. Received: path={path}.")
         self.csv = None if csv is None else Path(csv)
+        self.seconds = 0.0
+        self._started = None
 
     def restore(self, model: keras.Model) -> int:
         """Brings a compiled model, and the history, to where the file says.
@@ -74,7 +80,12 @@ class Checkpoint(keras.callbacks.Callback):
         if self.csv is not None:
             with written_whole(self.csv) as file:
                 file.write_text(training["history"], newline="")
+        self.seconds = training.get("seconds", 0.0)
         return training["epochs"]
+
+    def on_train_begin(self, logs=None):
+        """Starts the clock."""
+        self._started = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the file."""
@@ -82,6 +93,7 @@ class Checkpoint(keras.callbacks.Callback):
             return
         training = {
             "epochs": epoch + 1,
+            "seconds": self.seconds + time.monotonic() - self._started,
             "history": None if self.csv is None else self.csv.read_bytes().decode(),
             "seeds": [seed.numpy().tolist() for seed in _seeds(self.model)],
         }

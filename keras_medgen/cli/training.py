@@ -104,7 +104,7 @@ def run_training(
                 err=True,
             )
         raise
-    seconds = time.monotonic() - started
+    seconds = checkpoint.seconds + time.monotonic() - started
 
     if settings.fit_prior is not None:
         # Read from the arrays, for a data set's order goes on by one pass.

@@ -12,6 +12,7 @@ SIGNIFICANT = 1e-3  # p-value of the exact test between generated and held-out i
 FEWEST = 0.01  # share of near copies that is flagged
 TOO_CLOSE = -3  # Z of the C_T test
 PLANTED = 200  # copies of each kind
+RARELY = 0.5  # share of planted copies of a kind: where fewer are found, that is said
 PAIRS_SHOWN = 16
 LONGEST_SIDE = 64  # of what is compared pixel by pixel
 
@@ -219,4 +220,12 @@ def _verdict(figures, near_copies, given_away):
             " Yet generated images lie systematically closer to training images than held-out "
             f"ones do (C_T Z={closest:.1f}): blurred, or drawn from them."
         )
+    missed = {
+        name.removeprefix("planted/"): value
+        for name, value in figures.items()
+        if name.startswith("planted/") and value < RARELY
+    }
+    if missed:
+        kinds = ", ".join(f"{kind} ({share:.0%})" for kind, share in missed.items())
+        said += f" That says little of copies of which planted ones are rarely found: {kinds}."
     return said

@@ -3,6 +3,8 @@
 import numpy as np
 import scipy.stats
 
+from keras_medgen.metrics.small_classifier import checked_labels
+
 CONFIDENCE = 0.95
 
 
@@ -10,7 +12,7 @@ def classification_figures(labels: np.ndarray, probabilities: np.ndarray, task: 
     """Accuracy, area under the ROC curve and recall.
 
     Args:
-        labels: int (n,), from 0; of the task "multi-label" (n, num_classes) of 0 and 1.
+        labels: int (n,) or (n, 1), from 0; of the task "multi-label" (n, num_classes) of 0 and 1.
         probabilities: (n, num_classes).
         task: "multi-class", "ordinal" or "multi-label".
 
@@ -21,14 +23,18 @@ def classification_figures(labels: np.ndarray, probabilities: np.ndarray, task: 
         without any; `recalls`, (num_classes,), the share of each class's images, or of each
         label's, that are found, NaN where there are none; and `influence`, a dict of `accuracy`
         and `auc`, each (n,), for `difference`.
+
+    Raises:
+        ValueError: for labels that do not fit the probabilities.
     """
     num_classes = probabilities.shape[1]
+    labels = checked_labels(labels, len(probabilities), num_classes, task)
     if task == "multi-label":
-        actual, predicted = np.asarray(labels) > 0, probabilities > 0.5
+        actual, predicted = labels > 0, probabilities > 0.5
         right = (actual == predicted).mean(axis=1)
     else:
         classes = np.arange(num_classes)
-        actual = np.asarray(labels)[:, None] == classes
+        actual = labels[:, None] == classes
         predicted = probabilities.argmax(axis=1)[:, None] == classes
         right = (actual & predicted).any(axis=1)
     count, found = actual.sum(axis=0), (actual & predicted).sum(axis=0)

@@ -89,15 +89,17 @@ def write_comparison(directories: list[str | Path], path: str | Path) -> Compari
     """Writes saved reports side by side as one self-contained HTML page.
 
     Args:
-        directories: as `compare` takes them.
+        directories: two or more of reports, or of runs that hold one each.
         path: of the page.
 
     Returns:
         `Comparison`, what the page shows.
 
     Raises:
-        FileNotFoundError: as `compare`.
-        ValueError: as `compare`.
+        FileNotFoundError: if one of them holds no report.
+        ValueError: if their figures are not comparable: other real images, another first feature
+            extractor, other numbers of images. Where a further extractor is another, its figures
+            are left out and a note says so.
     """
     comparison = compare(directories)
     with written_whole(path) as file:

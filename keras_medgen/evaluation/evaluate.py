@@ -1,6 +1,7 @@
 """One call that says what generated images are worth."""
 
 import datetime
+import math
 import sys
 from importlib import metadata
 
@@ -191,6 +192,12 @@ def _authenticity(model, splits, generated, extractor, seed):
     section = authenticity(
         train["images"], held_out["images"], generated, extractor, seed, name, elsewhere
     )
+    if len(train["images"]) < HELD_OUT:
+        section.warnings.append(
+            f"there is no attack on membership: it needs {HELD_OUT} training images, and there are "
+            f"{len(train['images'])}."
+        )
+        return section
     attacks = membership(model, train, held_out, generated, extractor, seed)
     for part in ("summary", "reading", "tables", "warnings"):
         getattr(section, part).extend(getattr(attacks, part))
@@ -257,7 +264,7 @@ def _cost(model, generated, training_seconds):
         ],
     )
     figures = {
-        "parameters": None if model is None else model.count_params(),
+        "parameters": None if model is None else _parameters(model),
         "training_seconds": training_seconds,
         "images_per_second": None
         if generated.seconds is None
@@ -291,6 +298,11 @@ def _limits(model, missing):
     )
 
 
+def _parameters(model):
+    """Those that training moves: neither averages of them nor a fitted density."""
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+
+
 def _name(model):
     return "Given images" if model is None else type(model).__name__
 
@@ -302,5 +314,5 @@ def _described(model):
         "class": type(model).__name__,
         "image_shape": list(model.image_shape),
         "num_classes": model.num_classes,
-        "parameters": model.count_params(),
+        "parameters": _parameters(model),
     }

@@ -5,13 +5,14 @@ import numpy as np
 from keras_medgen.ops import ms_ssim
 
 BATCH_SIZE = 128
+SLACK = 1e-3  # of rounding in half precision
 
 
 def reconstruction_quality(images: np.ndarray, reconstructions: np.ndarray) -> dict[str, float]:
     """Mean PSNR, SSIM and MS-SSIM over pairs of images.
 
     Args:
-        images: (n, height, width, channels) in [0, 1], sides of at least 16.
+        images: (n, height, width, channels), uint8, or numbers in [0, 1]; sides of at least 16.
         reconstructions: as `images`.
 
     Returns:
@@ -20,13 +21,16 @@ def reconstruction_quality(images: np.ndarray, reconstructions: np.ndarray) -> d
         (Gaussian window of standard deviation 1.5, population covariance, data range 1);
         `ms_ssim` on as many scales as the images have room for, by `keras_medgen.ops.ms_ssim`.
 
+    Raises:
+        ValueError: for no images, other shapes, or values outside of [0, 1].
+
     Reference:
         Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment: From Error Visibility to
         Structural Similarity, IEEE Transactions on Image Processing 13 (4), 2004.
     """
     from skimage.metrics import structural_similarity  # slow to import
 
-    images, reconstructions = (np.asarray(a, np.float64) for a in (images, reconstructions))
+    images, reconstructions = (_in_unit_range(a) for a in (images, reconstructions))
     if images.shape != reconstructions.shape or images.ndim != 4 or not len(images):
         raise ValueError(
             "images and reconstructions must be of one shape (n, height, width, channels). "
@@ -54,3 +58,14 @@ def reconstruction_quality(images: np.ndarray, reconstructions: np.ndarray) -> d
         "ssim": float(np.mean(similarities)),
         "ms_ssim": float(np.mean(np.concatenate(multi_scale))),
     }
+
+
+def _in_unit_range(images):
+    images = np.asarray(images)
+    pixels = images / 255 if images.dtype == np.uint8 else images.astype(np.float64)
+    if pixels.size and not (pixels.min() >= -SLACK and pixels.max() <= 1 + SLACK):  # nor NaN
+        raise ValueError(
+            "images and reconstructions must be uint8 or lie in [0, 1]. "
+            f"Received: {images.dtype} from {images.min()} to {images.max()}."
+        )
+    return pixels

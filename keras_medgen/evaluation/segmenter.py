@@ -74,6 +74,9 @@ def segmenter_training(image_shape: tuple[int, int, int], steps: int) -> Repeate
 
     Returns:
         A `RepeatedTraining`, whose `fit` takes masks, float32 (n, height, width) of 0 and 1.
+
+    Raises:
+        ValueError: for sides under 16 pixels, or no step.
     """
     return RepeatedTraining(
         lambda seed: segmenter(image_shape, seed),

@@ -9,6 +9,7 @@ from keras_medgen.evaluation.report import Section, Table
 # Arms: what a classifier was trained on. The fourth kind is such as "real+1.0".
 REAL, GENERATED, FEWER = "trtr", "tstr", "trtr_same_size"
 FEW_TESTED = 100
+LOST = 0.5  # of the recall that real images teach: where generated ones teach less, it is said
 
 READING = (
     "TRTR is trained on real and tested on real images, TSTR trained on synthetic and tested on "
@@ -46,11 +47,12 @@ def utility_section(figures, agreement, arms, labels, names, task) -> Section:
         "DeLong et al. 1988). It takes each test image to be of another patient, and holds neither "
         "what other training images nor what another generator would change. Generated images are "
         "said to raise or lower a figure where every training with them is above, or below, every "
-        "training without, and that interval does not hold 0."
+        "training without, and that interval does not hold 0. Each interval is of one comparison, "
+        "not adjusted for how many there are."
     )
     return Section(
         "utility",
-        summary=_summary(metrics, figures, tested, task),
+        summary=_summary(metrics, figures, labels["test"], names, task),
         reading=[*READING, spread],
         metrics=metrics,
         tables=_tables(figures, agreement, arms, names, tested),
@@ -84,24 +86,40 @@ def _by_class(name, found, names):
     return {f"{name}/{names[c]}": float(recalls[c]) for c in known}
 
 
-def _summary(metrics, figures, tested, task):
+def _summary(metrics, figures, tested, names, task):
     def said(arm):
         auc = metrics.get(f"{arm}_auc")
         of_auc = "" if auc is None else f" (AUC {auc:.3f})"
         return f"{metrics[f'{arm}_accuracy']:.3f}{of_auc}"
 
     first = (
-        f"On {tested} real test images the accuracy is {said(REAL)} after training on real images "
-        f"and {said(GENERATED)} after training on generated images alone"
+        f"On {len(tested)} real test images the accuracy is {said(REAL)} after training on real "
+        f"images and {said(GENERATED)} after training on generated images alone"
     )
     if FEWER in figures:
         first += f"; {said(FEWER)} on as few real images as there are generated ones"
+    if task != "multi-label":
+        counts = np.bincount(tested)
+        always = f"{counts.max() / len(tested):.3f}"
+        first += f"; to answer {names[counts.argmax()]} to every image would have {always}"
     sentences = [first + "."]
     if any(arm.startswith("real+") for arm in figures):
         sentences += [
             _of_adding(figures, "accuracy", "accuracy"),
             _of_adding(figures, "auc", "AUC"),
         ]
+    recalls = {
+        name: [metrics.get(f"{arm}_recall/{name}", 0.0) for arm in (GENERATED, REAL)]
+        for name in names
+    }
+    lost = [
+        f"{name} in {taught:.0%} of its test images (after real images in {known:.0%})"
+        for name, (taught, known) in recalls.items()
+        if taught < LOST * known
+    ]
+    if lost:
+        found = "; ".join(lost)
+        sentences.append(f"After training on generated images alone it recognises {found}.")
     unit = "labels of generated images" if task == "multi-label" else "generated images"
     sentences.append(
         f"Classifiers trained on real images agree with what was asked for in "

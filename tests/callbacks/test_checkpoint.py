@@ -75,6 +75,17 @@ def test_goes_on_with_weights_optimizer_seeds_and_history(tmp_path):
     np.testing.assert_array_equal(third.get_weights()[0], first.get_weights()[0])
 
 
+def test_seconds_of_all_parts_count(tmp_path, monkeypatch):
+    ticks = iter(range(0, 1000, 10))  # the clock is read at the begin, and after each epoch
+    monkeypatch.setattr(kmg.callbacks.checkpoint.time, "monotonic", lambda: next(ticks))
+    train(make(), tmp_path, 2)
+    train(make(), tmp_path, 5)
+    checkpoint = kmg.callbacks.Checkpoint(tmp_path / "checkpoint.keras")
+    assert checkpoint.seconds == 0
+    checkpoint.restore(make())
+    assert checkpoint.seconds == 20 + 30
+
+
 def test_what_is_half_written_does_not_count(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         StopWriting(patch, call=3)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import keras_medgen as kmg
 
@@ -21,6 +22,10 @@ FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 NAME = re.compile(r"(?:kmg|keras_medgen)(?:\.[A-Za-z_]\w*)+")
 LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
 WEB = ("https://", "http://", "mailto:")
+NOTHING_GENERATED = {  # but curves, points, and a radiograph with noise
+    *("adversarial_stability.png", "example_brain_stroke_distance.png", "floor.png"),
+    *("four_generators.png", "noise.png"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +108,12 @@ def test_links_and_pictures_exist(page):
     for target in LINK.findall(text):
         if not target.startswith(WEB):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.png")), ids=lambda path: path.name)
+def test_pictures_of_generated_images_are_marked(path):
+    with Image.open(path) as picture:
+        assert (picture.info.get("Synthetic") is None) == (path.name in NOTHING_GENERATED)
 
 
 def test_examples_that_are_named_exist(page):

@@ -82,6 +82,12 @@ class TestBreastMNIST:
         section, found = audited(train, held_out, other)
         assert found["planted/noise of 0.02"] > 0.95
         assert section.tables[1].rows[0][0] == "noise of 0.02"
+        # What it is blind to stands in the verdict, and nothing else.
+        assert found["planted/mirrored"] < 0.5
+        verdict = section.summary[0]
+        assert "That says little of copies of which planted ones are rarely found:" in verdict
+        assert f"mirrored ({found['planted/mirrored']:.0%})" in verdict
+        assert "noise of 0.02" not in verdict
 
 
 def test_closest_pairs_are_shown_beside_each_other(rng):

@@ -212,6 +212,15 @@ class TestEvaluate:
         assert any("no attack on membership" in warning for warning in report.warnings)
         assert ("utility/tstr_auc" in report.metrics) == (task != "none")
 
+    def test_few_training_images(self, rng, write_npz):
+        """No fold of the attack on membership would have a member."""
+        counts = {"train": 4, "val": 20, "test": 20}
+        arrays = {f"{of}_images": pictures(rng, n, (16, 16, 1))[0] for of, n in counts.items()}
+        data = kmg.data.load(write_npz(**arrays))
+        report = kmg.evaluation.evaluate(pictures(rng, 12, (16, 16, 1))[0], data)
+        assert "authenticity/membership_auc" not in report.metrics
+        assert any("needs 20 training images" in warning for warning in report.warnings)
+
     def test_images_that_two_splits_share_are_told(self, rng, write_npz):
         arrays = {f"{split}_images": pictures(rng, 30)[0] for split in ("train", "val", "test")}
         arrays["test_images"][:4] = arrays["train_images"][:4]

@@ -51,3 +51,15 @@ def test_identical_images():
 def test_shapes_are_checked(shapes):
     with pytest.raises(ValueError, match="of one shape"):
         reconstruction_quality(*map(np.zeros, shapes))
+
+
+def test_of_eight_bits_are_as_of_floats(rng):
+    pair = rng.integers(0, 256, (2, 3, 16, 16, 1), dtype=np.uint8)
+    assert reconstruction_quality(*pair) == reconstruction_quality(*(pair / 255))
+
+
+@pytest.mark.parametrize("wrong", [2.0, -1.0, np.nan])
+def test_values_are_checked(wrong):
+    images = np.zeros((2, 16, 16, 1))
+    with pytest.raises(ValueError, match=r"must be uint8 or lie in \[0, 1\]"):
+        reconstruction_quality(images, images + wrong)

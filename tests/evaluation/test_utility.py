@@ -65,7 +65,7 @@ class TestFigures:
         assert np.isnan(alone["auc"])
 
     def test_ties_count_half(self, rng):
-        labels, scores = rng.integers(0, 2, 80), rng.integers(0, 4, 80) / 8
+        labels, scores = rng.integers(0, 2, (80, 1)), rng.integers(0, 4, 80) / 8
         found = classification_figures(labels, np.stack([1 - scores, scores], 1), "multi-class")
         assert found["auc"] == pytest.approx(roc_auc_score(labels, scores))
 
@@ -198,6 +198,7 @@ class TestUtility:
         ]  # fmt: skip
         assert [row[0] for row in by_class.rows] == ["left", "middle", "right"]
         assert "120 real test images" in section.summary[0]
+        assert "; to answer " in section.summary[0]
         assert section.warnings == ["utility was measured with 2 of the usual three seeds."]
 
     def test_of_images_whose_labels_mean_nothing(self, rng, splits):
@@ -229,6 +230,7 @@ class TestUtility:
         assert section.metrics["tstr_accuracy"] > 0.9
         assert section.metrics["tstr_auc"] > 0.95
         assert "labels of generated images" in section.summary[-1]
+        assert "to answer" not in section.summary[0]
 
     def test_of_nothing_to_learn(self, rng, splits):
         synthetic = bright(rng, 20)
@@ -292,6 +294,21 @@ class TestWords:
         assert section.warnings == []
         assert section.tables[0].rows[0][-1] is None
         assert section.tables[0].rows[2][-1] == pytest.approx((-0.0883, -0.1219, -0.0548), abs=1e-4)
+
+    def test_what_generated_images_do_not_teach(self):
+        labels = {name: np.array([0, 1, 1, 1, 0]) for name in ("train", "test", "new")}
+        one = {"accuracy": 0.6, "auc": 0.5, "aucs": np.full(2, 0.5)}
+        one["influence"] = {"accuracy": np.zeros(5), "auc": np.zeros(5)}
+        recalls = {"trtr": [0.8, 0.9], "tstr": [0.02, 0.95]}
+        figures = {arm: [one | {"recalls": np.array(of)}] for arm, of in recalls.items()}
+        arms = {arm: (arm, 5) for arm in figures}
+        agreement = figures["trtr"]
+        said = utility_section(figures, agreement, arms, labels, ["a", "b"], "multi-class").summary
+        assert said[0].endswith("; to answer b to every image would have 0.600.")
+        assert said[1] == (
+            "After training on generated images alone it recognises a in 2% of its test images "
+            "(after real images in 80%)."
+        )
 
     def test_what_few_test_images_cannot_say(self):
         section = self.section([0.70, 0.71, 0.69], [0.72, 0.73, 0.74], spread=0.2)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-TIMEOUT = 600  # seconds: a fast run takes 90 at most, where nothing else needs the cores
+# A fast run takes 90 seconds on two cores at most: so many of processor time, whatever else runs.
+MOST_SECONDS, TIMEOUT = 180, 600
 PRINTED_LINES = 60  # of each stream, where an example fails
 
 
@@ -25,6 +27,7 @@ def run_example(tmp_path):
         out = tmp_path / "out"
         command = [sys.executable, EXAMPLES / f"{name}.py", "--fast", "--out", out, *arguments]
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [str(part) for part in command],
             cwd=tmp_path,  # nothing may depend on where it is run, nor be left in the checkout
@@ -40,6 +43,9 @@ def run_example(tmp_path):
                 f"--- its output\n{_end(done.stdout)}\n--- its errors\n{_end(done.stderr)}",
                 pytrace=False,
             )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        assert used < MOST_SECONDS, f"{name}.py took {used:.0f} seconds of processor time"
         assert str(out) in done.stdout, f"{name}.py does not say where its files are"
         pictures, reports = sorted(out.rglob("*.png")), sorted(out.rglob("*.json"))
         assert pictures, f"{name}.py left no PNG"

@@ -8,7 +8,7 @@ from tests.examples.conftest import EXAMPLES, ROOT
 
 LONGEST = 120  # lines: a reader sees the whole
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
-OPTIONS = ("--data", "--out", "--fast")
+OPTIONS = ("--data", "--out", "--fast", "--seed")
 
 
 def test_there_are_examples():

@@ -29,5 +29,6 @@ def test_it_runs(tmp_path, monkeypatch):
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     ).execute()
-    assert (tmp_path / "samples.png").is_file()
-    assert (tmp_path / "saved_models" / "quickstart" / "1" / "saved_model.pb").is_file()
+    out = tmp_path / "runs" / "quickstart"
+    assert (out / "samples.png").is_file()
+    assert (out / "saved_models" / "quickstart" / "1" / "saved_model.pb").is_file()

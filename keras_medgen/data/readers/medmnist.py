@@ -36,6 +36,8 @@ def read_medmnist(name: str, image_size: int | None, axis: int | None, data_dir)
     found.class_names = list(facts.class_names)
     found.provenance |= {
         "source": f"MedMNIST v2, {path.name}",
+        "origin": facts.source,
+        "citation": facts.citation,
         "licence": facts.licence,
         "md5": facts.files[side].md5,
     }

@@ -41,6 +41,8 @@ def test_an_ordinal_set(publish, rng):
     assert data.task == "ordinal"
     assert data.class_names == ["0", "1", "2", "3", "4"]
     assert data.provenance["licence"] == "CC BY 4.0"
+    assert "DeepDRiD" in data.provenance["origin"]  # who made the images
+    assert "doi:" in data.provenance["citation"]
     assert data.provenance["counts"] == SPLITS
     np.testing.assert_array_equal(data.arrays("test")["labels"], labels[-7:, 0])
 
