@@ -75,6 +75,8 @@ def settle_splits(
     if settings.deduplicate == "drop":
         _drop_near(found, near)
     notes += _shared_groups(found) + _contradictions(found, copies, near)
+    if settings.split:
+        notes += _unlearnable(found)
     used = np.flatnonzero(found.splits != "out")
     return LoadReport(
         found=len(used) + len(found.left_out),
@@ -161,6 +163,16 @@ def _shared_groups(found: Found) -> list[str]:
         if len(shared):
             notes.append(f"{len(shared)} patients or groups stand in both {first} and {second}")
     return notes
+
+
+def _unlearnable(found: Found) -> list[str]:
+    """Says which classes no training image is of."""
+    if found.labels is None or found.class_names is None:
+        return []
+    labels = found.labels[found.splits == "train"]
+    of_each = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(found.class_names))
+    absent = ", ".join(np.asarray(found.class_names)[~of_each.any(axis=0)])
+    return [f"no training image is of the class {absent}: no model learns it"] if absent else []
 
 
 def _contradictions(found: Found, copies: np.ndarray, near: np.ndarray) -> list[str]:

@@ -84,6 +84,17 @@ class TestPublishedSplits:
             "2 pairs of copies stand under different labels"
         ]
 
+    @pytest.mark.parametrize("several", [False, True])
+    def test_classes_that_training_lacks_are_named(self, images, write_npz, several):
+        arrays = {}
+        for split, rows, classes in (("train", 40, (0, 2)), ("val", 10, (1,)), ("test", 10, (3,))):
+            labels = np.resize(classes, rows)
+            arrays[f"{split}_labels"] = np.eye(4, dtype=int)[labels] if several else labels
+            arrays[f"{split}_images"], images = images[:rows], images[rows:]
+        data = kmg.data.load(write_npz(**arrays))
+        assert data.task == ("multi-label" if several else "multi-class")
+        assert data.report.notes == ["no training image is of the class 1, 3: no model learns it"]
+
 
 class TestCutSplits:
     @pytest.mark.parametrize("seed", range(5))
