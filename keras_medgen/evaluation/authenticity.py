@@ -227,5 +227,5 @@ def _verdict(figures, near_copies, given_away):
     }
     if missed:
         kinds = ", ".join(f"{kind} ({share:.0%})" for kind, share in missed.items())
-        said += f" That says little of copies of which planted ones are rarely found: {kinds}."
+        said += f" Of copies of some kinds this finds few, as planted ones show: {kinds}."
     return said

@@ -113,13 +113,13 @@ def _summary(metrics, figures, tested, names, task):
         for name in names
     }
     lost = [
-        f"{name} in {taught:.0%} of its test images (after real images in {known:.0%})"
+        f"{name} in {taught:.0%} of its test images (trained on real ones in {known:.0%})"
         for name, (taught, known) in recalls.items()
         if taught < LOST * known
     ]
     if lost:
         found = "; ".join(lost)
-        sentences.append(f"After training on generated images alone it recognises {found}.")
+        sentences.append(f"Trained on generated images alone, classifiers recognise {found}.")
     unit = "labels of generated images" if task == "multi-label" else "generated images"
     sentences.append(
         f"Classifiers trained on real images agree with what was asked for in "

@@ -85,7 +85,7 @@ class TestBreastMNIST:
         # What it is blind to stands in the verdict, and nothing else.
         assert found["planted/mirrored"] < 0.5
         verdict = section.summary[0]
-        assert "That says little of copies of which planted ones are rarely found:" in verdict
+        assert "Of copies of some kinds this finds few, as planted ones show:" in verdict
         assert f"mirrored ({found['planted/mirrored']:.0%})" in verdict
         assert "noise of 0.02" not in verdict
 

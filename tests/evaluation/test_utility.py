@@ -306,8 +306,8 @@ class TestWords:
         said = utility_section(figures, agreement, arms, labels, ["a", "b"], "multi-class").summary
         assert said[0].endswith("; to answer b to every image would have 0.600.")
         assert said[1] == (
-            "After training on generated images alone it recognises a in 2% of its test images "
-            "(after real images in 80%)."
+            "Trained on generated images alone, classifiers recognise a in 2% of its test images "
+            "(trained on real ones in 80%)."
         )
 
     def test_what_few_test_images_cannot_say(self):
