@@ -32,7 +32,7 @@ class Checkpoint(keras.callbacks.Callback):
             callback must stand before this one.
 
     Attributes:
-        seconds: what the epochs took that `restore` has brought back; 0.0 where it has not.
+        seconds: what all epochs so far took, those before `restore` included.
 
     Example:
     ```python
@@ -49,7 +49,7 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(f"path must name a .keras file. Received: path={path}.")
         self.csv = None if csv is None else Path(csv)
         self.seconds = 0.0
-        self._started = None
+        self._last = None  # when the epoch began, or the training
 
     def restore(self, model: keras.Model) -> int:
         """Brings a compiled model, and the history, to where the file says.
@@ -85,15 +85,17 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Starts the clock."""
-        self._started = time.monotonic()
+        self._last = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the file."""
+        now = time.monotonic()
+        self.seconds, self._last = self.seconds + now - self._last, now
         if not all(np.isfinite(value).all() for value in (logs or {}).values()):
             return
         training = {
             "epochs": epoch + 1,
-            "seconds": self.seconds + time.monotonic() - self._started,
+            "seconds": self.seconds,
             "history": None if self.csv is None else self.csv.read_bytes().decode(),
             "seeds": [seed.numpy().tolist() for seed in _seeds(self.model)],
         }

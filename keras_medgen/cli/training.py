@@ -90,7 +90,7 @@ def run_training(
         f"{counts['test']} to test; {' x '.join(map(str, images.image_shape))} pixels; {policy}"
         + (f". Going on from epoch {done}" if done else "")
     )
-    started = time.monotonic()
+    started = time.monotonic() - checkpoint.seconds
     try:
         history = _fit(model, images, settings, run, checkpoint, done)
     except BaseException as error:
@@ -104,7 +104,7 @@ def run_training(
                 err=True,
             )
         raise
-    seconds = checkpoint.seconds + time.monotonic() - started
+    seconds = time.monotonic() - started
 
     if settings.fit_prior is not None:
         # Read from the arrays, for a data set's order goes on by one pass.
