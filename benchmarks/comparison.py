@@ -11,8 +11,8 @@ pythae has no conditional models, and trains one for each class, which share the
 numbers of images. Latents are drawn from mixtures of 10 Gaussians for each class that are fitted
 after the training: ours by `fit_prior`, theirs by pythae's GaussianMixtureSampler. pythae's models
 run with its dense default networks (its VAEGAN compares what its discriminator decides, by default,
-or what its hidden layer sees) and with small convolutional ones handed in; the table shows the best
-of them by Fréchet distance, the JSON file all.
+or what its hidden layer sees) and with small convolutional ones handed in, its MSSSIM_VAE with two
+sizes of batches; the table shows the best of them by Fréchet distance, the JSON file all.
 
 1,000 images of each, with the labels of the training split, are judged by
 `keras_medgen.evaluation.evaluate`, and by three small classifiers trained on them and tested on
@@ -389,8 +389,7 @@ def train_one(path, name, folder, minutes):
         images, labels, figures = train_peer(PEERS[name], split, 60 * minutes)
     pixels = (images * 255).round().astype(np.uint8)
     np.savez_compressed(folder / "images.npz", images=pixels, labels=labels)
-    known = {"minutes": minutes, "processor": processor()}
-    known["settings"] = dataclasses.asdict(MODELS[name])
+    known = {"minutes": minutes, "processor": processor(), "settings": settings(name)}
     write_json(folder / "training.json", {**figures, **known})
 
 
@@ -458,8 +457,9 @@ def read_json(path):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def as_json(content):
-    return json.loads(json.dumps(content))  # tuples become lists
+def settings(name):
+    """Those of a model, as JSON gives them back: tuples are lists."""
+    return json.loads(json.dumps(dataclasses.asdict(MODELS[name])))
 
 
 def check_alike(found):
@@ -476,7 +476,7 @@ def outcome(arguments, data_set, name):
     """The figures of a model, each stage in a process of its own unless it is done already."""
     folder = arguments.out / data_set / name
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {"minutes": arguments.minutes, "settings": as_json(dataclasses.asdict(MODELS[name]))}
+    wanted = {"minutes": arguments.minutes, "settings": settings(name)}
     before = read_json(folder / "training.json")
     if any(before.get(key, value) != value for key, value in wanted.items()):
         raise SystemExit(

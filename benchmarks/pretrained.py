@@ -64,7 +64,6 @@ def train(name, source, data_dir, folder):
     run = RunDirectory(folder / name)
     if not (run.out / RUN).exists():
         run_training(settings, run, overwrite=False, data_dir=data_dir)
-        return run.out
     there = json.loads((run.out / RUN).read_text())["settings"]
     if any(there.get(k) != v for k, v in dataclasses.asdict(settings).items() if k != "data"):
         raise SystemExit(f"{run.out} was trained with other settings: delete it, or give another.")

@@ -90,7 +90,7 @@ def run_training(
         f"{counts['test']} to test; {' x '.join(map(str, images.image_shape))} pixels; {policy}"
         + (f". Going on from epoch {done}" if done else "")
     )
-    started = time.monotonic() - checkpoint.seconds
+    started = time.monotonic() - checkpoint.seconds  # as if nothing had interrupted it
     try:
         history = _fit(model, images, settings, run, checkpoint, done)
     except BaseException as error:

@@ -88,7 +88,8 @@ class ImageData:
         num_classes: int, or None where there are no labels.
         class_names: list of str, or None where there are no labels.
         task: "multi-class", "ordinal", "multi-label" or "none".
-        provenance: dict of the source, licence, sha256, counts, preprocessing and report.
+        provenance: dict of the source, licence, sha256, counts, preprocessing and report; of
+            MedMNIST also of the images' origin and the citation.
         report: a `LoadReport`.
         store: the images of all splits, a `Store`.
         columns: what else is known of each of its rows, by name: `labels`, `texts`, `volumes`.

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from keras_medgen.metrics.features import checked_images
 from keras_medgen.ops import ms_ssim
 
 BATCH_SIZE = 128
-SLACK = 1e-3  # of rounding in half precision
 
 
 def reconstruction_quality(images: np.ndarray, reconstructions: np.ndarray) -> dict[str, float]:
@@ -30,12 +30,14 @@ def reconstruction_quality(images: np.ndarray, reconstructions: np.ndarray) -> d
     """
     from skimage.metrics import structural_similarity  # slow to import
 
-    images, reconstructions = (_in_unit_range(a) for a in (images, reconstructions))
-    if images.shape != reconstructions.shape or images.ndim != 4 or not len(images):
+    shape = np.shape(images)
+    if shape != np.shape(reconstructions) or len(shape) != 4 or not shape[0]:
         raise ValueError(
             "images and reconstructions must be of one shape (n, height, width, channels). "
-            f"Received: {images.shape} and {reconstructions.shape}."
+            f"Received: {shape} and {np.shape(reconstructions)}."
         )
+    images = checked_images(images).astype(np.float64)
+    reconstructions = checked_images(reconstructions, "reconstructions").astype(np.float64)
     errors = np.mean(np.square(images - reconstructions), axis=(1, 2, 3))
     similarities = [
         structural_similarity(
@@ -58,14 +60,3 @@ def reconstruction_quality(images: np.ndarray, reconstructions: np.ndarray) -> d
         "ssim": float(np.mean(similarities)),
         "ms_ssim": float(np.mean(np.concatenate(multi_scale))),
     }
-
-
-def _in_unit_range(images):
-    images = np.asarray(images)
-    pixels = images / 255 if images.dtype == np.uint8 else images.astype(np.float64)
-    if pixels.size and not (pixels.min() >= -SLACK and pixels.max() <= 1 + SLACK):  # nor NaN
-        raise ValueError(
-            "images and reconstructions must be uint8 or lie in [0, 1]. "
-            f"Received: {images.dtype} from {images.min()} to {images.max()}."
-        )
-    return pixels

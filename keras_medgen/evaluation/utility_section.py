@@ -108,24 +108,26 @@ def _summary(metrics, figures, tested, names, task):
             _of_adding(figures, "accuracy", "accuracy"),
             _of_adding(figures, "auc", "AUC"),
         ]
-    recalls = {
-        name: [metrics.get(f"{arm}_recall/{name}", 0.0) for arm in (GENERATED, REAL)]
-        for name in names
-    }
-    lost = [
-        f"{name} in {taught:.0%} of its test images (trained on real ones in {known:.0%})"
-        for name, (taught, known) in recalls.items()
-        if taught < LOST * known
-    ]
-    if lost:
-        found = "; ".join(lost)
-        sentences.append(f"Trained on generated images alone, classifiers recognise {found}.")
+    sentences += _of_what_is_lost(metrics, names)
     unit = "labels of generated images" if task == "multi-label" else "generated images"
     sentences.append(
         f"Classifiers trained on real images agree with what was asked for in "
         f"{metrics['label_agreement']:.1%} of the {unit}."
     )
     return sentences
+
+
+def _of_what_is_lost(metrics, names):
+    """A sentence on classes that generated images hardly teach, if there are any."""
+    lost = []
+    for name in names:
+        taught, known = (metrics.get(f"{arm}_recall/{name}", 0.0) for arm in (GENERATED, REAL))
+        if taught < LOST * known:
+            lost.append(
+                f"{name} in {taught:.0%} of its test images (trained on real ones in {known:.0%})"
+            )
+    said = "Trained on generated images alone, classifiers recognise "
+    return [said + "; ".join(lost) + "."] if lost else []
 
 
 def _of_adding(figures, name, called):

@@ -23,8 +23,11 @@ NAME = re.compile(r"(?:kmg|keras_medgen)(?:\.[A-Za-z_]\w*)+")
 LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
 WEB = ("https://", "http://", "mailto:")
 NOTHING_GENERATED = {  # but curves, points, and a radiograph with noise
-    *("adversarial_stability.png", "example_brain_stroke_distance.png", "floor.png"),
-    *("four_generators.png", "noise.png"),
+    "adversarial_stability.png",
+    "example_brain_stroke_distance.png",
+    "floor.png",
+    "four_generators.png",
+    "noise.png",
 }
 
 

@@ -61,5 +61,5 @@ def test_of_eight_bits_are_as_of_floats(rng):
 @pytest.mark.parametrize("wrong", [2.0, -1.0, np.nan])
 def test_values_are_checked(wrong):
     images = np.zeros((2, 16, 16, 1))
-    with pytest.raises(ValueError, match=r"must be uint8 or lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"reconstructions must lie in \[0, 1\], or be uint8"):
         reconstruction_quality(images, images + wrong)

@@ -51,8 +51,8 @@ def test_the_steps_back_end_at_the_clean_image(rng, steps):
     tree = ast.parse((EXAMPLES / "denoising.py").read_text(encoding="utf-8"))
     (code,) = [one for one in tree.body if getattr(one, "name", None) == "by_diffusion"]
     denoiser = SimpleNamespace(predict=predict)
-    known = {"np": np, "diffusion": SimpleNamespace(alpha_bars=alpha_bars)}
-    known["diffusion"].average_denoiser = denoiser
+    diffusion = SimpleNamespace(alpha_bars=alpha_bars, average_denoiser=denoiser)
+    known = {"np": np, "diffusion": diffusion}
     exec(compile(ast.Module([code], []), "denoising.py", "exec"), known)
     noised = clean + rng.normal(0, sigma, clean.shape)
     np.testing.assert_allclose(known["by_diffusion"](noised, sigma, 1.0, steps), clean, atol=1e-5)
